@@ -1,5 +1,5 @@
-"""The admin: threads, messages and runs, for inspection. Nothing is changed here: a change would bypass versions and
-viewers.
+"""The admin: threads, messages, runs and API tokens, for inspection. Nothing is changed here: a change would bypass
+versions and viewers.
 
 Fast with long threads: one object leads to others by links to filtered lists, lists load no texts, and no page's
 queries grow with what is stored.
@@ -23,7 +23,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from chat.errors import CODES, RunError, TooLarge
-from chat.models import Command, Message, Run, Thread, ThreadQuerySet, Worker
+from chat.models import ApiToken, Command, Message, Run, Thread, ThreadQuerySet, Worker
 
 PREVIEW = 80
 """Characters of a text in a list."""
@@ -173,9 +173,9 @@ class MessageAdmin(ReadOnly):
     search_fields = ("text", "author")
     search_help_text = "Text, author, or the id of the message, its thread, its run or its parent."
     fields = (
-        ("role", "author", "status"),
+        ("role", "author", "status", "error_code"),
         "text",
-        "reasoning",
+        ("reasoning", "reasoning_ms"),
         ("thread", "run"),
         ("parent", "replies", "after", "branch"),
         ("created_at", "updated_at"),
@@ -249,7 +249,7 @@ class RunAdmin(ReadOnly):
     fields = (
         ("state", "error_code", "retry_after"),
         ("thread", "model"),
-        ("prompt", "continues"),
+        ("prompt", "continues", "resumes"),
         "answers",
         ("waited", "to_first_token", "took", "speed"),
         ("created_at", "started_at", "first_token_at", "last_token_at", "finished_at", "announced_at"),
@@ -293,7 +293,7 @@ class RunAdmin(ReadOnly):
         )
 
 
-# --------------------------------------------------------------------------------------------- workers, commands
+# ------------------------------------------------------------------------------------- workers, commands, tokens
 
 
 @admin.register(Worker)
@@ -313,3 +313,19 @@ class CommandAdmin(ReadOnly):
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         return ("type", owner_name("user"))
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ReadOnly):
+    """``manage.py api_token`` makes and revokes them."""
+
+    list_display = ("prefix", "name", "user", "state", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_filter = ("created_at", "last_used_at", ("revoked_at", admin.EmptyFieldListFilter))
+    list_select_related = ("user",)
+    ordering = ("-created_at",)
+    ids = ("pk",)
+    search_help_text = "Name, user, or what the token begins with."
+    fields = ("prefix", "name", "user", "state", ("created_at", "last_used_at", "expires_at", "revoked_at"))
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        return ("name", "prefix__startswith", owner_name("user"))

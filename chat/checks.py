@@ -17,7 +17,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from chat import conf
+from chat import conf, modules
 from chat.conf import SETTINGS, Setting
 from chat.protocol import MAX_FRAME
 from chat.providers import Providers
@@ -34,7 +34,7 @@ IDLE_RECEIVE = 5.0
 def check(app_configs: object, **kwargs: object) -> list[CheckMessage]:
     """All checks. Where a value is wrong in itself, nothing else is said."""
     wrong = list(_values())
-    return wrong or [*_order(), *_together(), *_processes(), *_hook(), *_providers(), *_idle_receive()]
+    return wrong or [*_order(), *_together(), *_processes(), *_hook(), *_providers(), *_idle_receive(), *_packages()]
 
 
 # --------------------------------------------------------------------------------------------------------- values
@@ -155,12 +155,13 @@ def _providers() -> Iterator[CheckMessage]:
 
 
 def _costs(entry: Mapping[str, Any]) -> bool:
-    """Whether a stranger's question may cost something: not the demo, nor a server that wants no key."""
+    """Whether a stranger's question may cost something: not the demo, nor a server that wants no key. A panel or a flow
+    costs what those cost whom it asks, and they have entries of their own."""
     options = entry.get("options", {})
     if entry["path"].startswith("chat.providers.openai."):
         variable = options.get("api_key_env") or ("" if options.get("base_url") else "OPENAI_API_KEY")
         return bool(options.get("api_key") or os.environ.get(variable))
-    return not entry["path"].startswith("chat.providers.demo.")
+    return not entry["path"].startswith(("chat.providers.demo.", "chat.providers.panel.", "chat.providers.flow."))
 
 
 def _idle_receive() -> Iterator[CheckMessage]:
@@ -177,6 +178,15 @@ def _idle_receive() -> Iterator[CheckMessage]:
                 "chat.live.layer.BatchedPubSubLayer.",
                 id="rejoin.W002",
             )
+
+
+def _packages() -> Iterator[CheckMessage]:
+    if names := modules.missing():
+        yield Warning(
+            f"The page's packages are not there ({', '.join(names)}): it shows answers as plain text while they grow.",
+            hint="npm ci --ignore-scripts, or say in NODE_MODULES where they are.",
+            id="rejoin.W004",
+        )
 
 
 def _waits_long_enough(host: Any) -> bool:

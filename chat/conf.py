@@ -45,6 +45,7 @@ SETTINGS: dict[str, Setting] = {
     "RATE": Setting(10.0, "commands/s", "Commands a socket may send, on average …"),
     "BURST": Setting(60, "commands", "… and at once."),
     "MAX_ATTACHED": Setting(50, "threads", "Threads one socket may watch."),
+    "MAX_STREAMS": Setting(50, "streams", "Event streams and long polls one user may have open at a web process."),
     "COMMAND_DAYS": Setting(30, "days", "How long the replies to commands are kept, so that a repeat changes nothing."),
     # runs
     "LEASE": Setting(15.0, "s", "A worker's right to write a run; a dead worker is noticed when it has run out."),
@@ -73,6 +74,27 @@ SETTINGS: dict[str, Setting] = {
     "REDIS_TIMEOUT": Setting(5.0, "s", "Redis counts as away after so long without an answer."),
     "COMPARE": Setting(5.0, "s", "How often viewers' versions and seqs are compared with the truth: heals lost hints."),
 }
+
+
+DEMO: dict[str, dict[str, Any]] = {
+    "demo": {"path": "chat.providers.demo.DemoProvider"},
+    "panel": {
+        "path": "chat.providers.panel.PanelProvider",
+        "options": {"members": {"Ada": "demo/demo", "Grace": "demo/demo-fast", "Alan": "demo/demo-thinker"}},
+    },
+    "flow": {
+        "path": "chat.providers.flow.FlowProvider",
+        "options": {
+            "phases": {
+                "draft": "",
+                "critique": "Say what is missing in this draft.",
+                "final": "Write the answer anew, with that in mind.",
+            },
+            "model": "demo/demo-fast",
+        },
+    },
+}
+"""The providers of a project that has set none, and has no key."""
 
 
 def _from_environment(name: str, default: Any) -> Any:
@@ -119,14 +141,14 @@ def providers() -> dict[str, dict[str, Any]]:
     """The providers by name, the one that answers first.
 
     Without a setting: ``openai`` when OPENAI_API_KEY or OPENAI_BASE_URL is set (a base URL needs no key), else
-    ``demo``.
+    ``demo``, with a panel and a flow of demo models to try.
     """
     chosen: dict[str, dict[str, Any]] = dict(__getattr__("PROVIDERS"))
     if not chosen:
         if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
             chosen["openai"] = {"path": "chat.providers.openai.OpenAIProvider"}
         else:
-            chosen["demo"] = {"path": "chat.providers.demo.DemoProvider"}
+            chosen = {name: dict(entry) for name, entry in DEMO.items()}
     first = __getattr__("PROVIDER")
     if first:
         if first not in chosen:

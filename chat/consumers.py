@@ -16,7 +16,7 @@ from uuid import UUID
 from channels.consumer import AsyncConsumer
 from django.utils import timezone
 
-from chat import actions, conf, frames
+from chat import commands, conf, frames, identity
 from chat.errors import BadFrame, BadRequest, ChatError, Internal, RateLimited, TooLarge
 from chat.process import Process
 from chat.protocol import (
@@ -27,16 +27,12 @@ from chat.protocol import (
     CLOSE_TOO_FAST,
     CLOSE_TRY_LATER,
     CLOSE_UNANSWERED,
-    MAX_FRAME,
     PROTOCOL,
-    WINDOW,
     Cursor,
 )
-from chat.replication import catchup
 from chat.replication.attachment import Attachment, InboxAttachment, ThreadAttachment
 from chat.replication.flow import Bucket, Flow
 from chat.replication.rows import moment
-from chat.sessions import still_signed_in, viewer
 
 log = logging.getLogger(__name__)
 
@@ -92,40 +88,24 @@ class ChatConsumer(AsyncConsumer):
     async def _connect(self) -> None:
         offered = self.scope.get("subprotocols") or []
         await self.base_send({"type": "websocket.accept", "subprotocol": PROTOCOL if PROTOCOL in offered else None})
-        if self.process.ending:
-            await self._close(CLOSE_RESTARTING)
-            return
         try:
-            user = await self.process.sources.database(viewer, self.scope)
+            viewer = await self.process.sources.database(identity.of_scope, self.scope)
         except Exception as error:  # the database is away, in whatever words
             log.warning("action=connect_failed error=%s", type(error).__name__)
             await self._close(CLOSE_TRY_LATER)
             return
-        if user is None:
+        if self.process.ending:  # those that were there have been told, and this one was not among them
+            await self._close(CLOSE_RESTARTING)
+            return
+        if viewer is None:
             await self._close(CLOSE_SIGN_IN)
             return
         if offered and PROTOCOL not in offered:
             await self._close(CLOSE_BAD_FRAMES)
             return
-        self.user_id = user["pk"]
+        self.user_id = viewer.pk
         self.process.sockets.add(self)
-        self._put(
-            frames.encode(
-                {
-                    "type": "welcome",
-                    "protocol": PROTOCOL,
-                    "user": {"id": str(user["pk"]), "name": user["name"], "guest": user["guest"]},
-                    "limits": {
-                        "frame": MAX_FRAME,
-                        "message": conf.MAX_MESSAGE,
-                        "window": WINDOW,
-                        "queued": conf.MAX_QUEUED,
-                    },
-                    "models": await self.process.models(),
-                    "server_time": moment(timezone.now()),
-                }
-            )
-        )
+        self._put(frames.encode(await commands.welcome(self.process, viewer)))
 
     # frames in -------------------------------------------------------------------------------------------------
 
@@ -196,29 +176,13 @@ class ChatConsumer(AsyncConsumer):
             self._working = None
 
     async def _do(self, command: Any) -> dict[str, Any]:
-        database = self.process.sources.database
         if isinstance(command, frames.Attach):
             return await self._attach(command)
         if isinstance(command, frames.Detach):
             await self._detach(_key(command))
             return {}
-        if isinstance(command, frames.History):
-            return await database(catchup.history, self.user_id, command.thread, command.before, command.limit)
-        if isinstance(command, frames.Search):
-            return await database(catchup.search, self.user_id, command.query, command.before)
-        outcome = await database(actions.perform, self.user_id, command)
-        await self.process.announce(outcome.announcement)
-        attachment = self._attachments.get(command.thread)
-        if attachment is not None:
-            await attachment.reached(outcome.result["version"])
-            return outcome.result
-        since = Cursor.parse(command.cursor) if command.cursor else Cursor(max(0, outcome.result["version"] - 1))
-        try:
-            change = await database(catchup.changes, self.user_id, command.thread, since)
-        except Exception as error:  # deleted, or the database is away since: the command is done all the same
-            log.debug("action=no_change_for_reply error=%s", type(error).__name__)
-            return outcome.result
-        return {**outcome.result, "change": change}
+        attachment = self._attachments.get(command.thread) if isinstance(command, frames.ThreadCommand) else None
+        return await commands.do(self.process, self.user_id, command, attachment)
 
     async def _attach(self, command: frames.Attach) -> dict[str, Any]:
         key = _key(command)
@@ -301,11 +265,11 @@ class ChatConsumer(AsyncConsumer):
 
     async def _check_session(self) -> None:
         try:
-            fine = await self.process.sources.database(still_signed_in, self.scope)
+            viewer = await self.process.sources.database(identity.of_scope, self.scope)
         except Exception as error:  # the database is away: ask again next time
             log.warning("action=session_check_failed error=%s", type(error).__name__)
             return
-        if not fine:
+        if viewer is None:
             await self._close(CLOSE_SIGN_IN)
 
     async def restart(self) -> None:

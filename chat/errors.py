@@ -11,6 +11,7 @@ holds an exception's text, a key, a path or another user's data.
     ├── Unauthenticated        401  nobody is signed in
     ├── Forbidden              403  signed in, but not allowed to do this
     ├── NotFound               404  not there, or not yours (the two are never told apart)
+    ├── BadMethod              405  the address is there, but not for this method (HTTP only)
     ├── Conflict               409  the thread has gone on since
     ├── Busy                   409  an answer is being written, and the command does not wait
     ├── RateLimited            429  too many commands or runs
@@ -92,6 +93,12 @@ class Forbidden(ChatError):
     """You are signed in, but this is not for you to do."""
 
     code, status, text = "forbidden", 403, "You may not do this."
+
+
+class BadMethod(ChatError):
+    """Use a method that the Allow header names."""
+
+    code, status, text = "bad_method", 405, "This address does not have that method."
 
 
 class NotFound(ChatError):
@@ -196,3 +203,17 @@ def _tree(cls: type[ChatError]) -> dict[str, type[ChatError]]:
 
 
 CODES: dict[str, type[ChatError]] = _tree(ChatError)
+
+
+def from_code(code: str, message: str = "", **fields: Any) -> ChatError:
+    """The error with this code: what a client raises that was told it. One that is not known here has the code too."""
+    known: type[ChatError] = CODES.get(code) or type("UnknownError", (ChatError,), {"code": code})
+    return known(message, **fields)
+
+
+def from_dict(data: dict[str, Any]) -> ChatError:
+    """The inverse of :meth:`ChatError.as_dict`."""
+    error = from_code(data["code"], data["message"], retry_after=data.get("retry_after"), detail=data.get("detail"))
+    if data["code"] not in CODES:
+        type(error).status, type(error).retryable = data["status"], data["retryable"]
+    return error

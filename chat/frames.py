@@ -19,7 +19,10 @@ from chat.protocol import MAX_FRAME, Cursor, clean
 
 # ------------------------------------------------------------------------------------------------------- commands
 
-Seen = dict[UUID, Annotated[int, Field(ge=0)]]
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false, and nothing that only looks like it."""
+Count = Annotated[int, Field(strict=True, ge=0)]
+Seen = dict[UUID, Count]
 """Characters (code points) of each message's text that were on screen."""
 
 
@@ -48,15 +51,15 @@ class ThreadCommand(CommandFrame):
 class Attach(CommandFrame):
     type: Literal["attach"]
     thread: UUID | None = None
-    inbox: bool = False
+    inbox: Flag = False
     cursor: CursorText | None = None
-    all: bool = False
+    all: Flag = False
 
 
 class Detach(CommandFrame):
     type: Literal["detach"]
     thread: UUID | None = None
-    inbox: bool = False
+    inbox: Flag = False
 
 
 class Ack(BaseModel):
@@ -64,13 +67,13 @@ class Ack(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     type: Literal["ack"]
-    n: Annotated[int, Field(ge=0)]
+    n: Count
 
 
 class History(ThreadCommand):
     type: Literal["history"]
     before: UUID
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    limit: Annotated[int, Field(strict=True, ge=1, le=200)] = 50
 
 
 class Send(ThreadCommand):
@@ -79,12 +82,17 @@ class Send(ThreadCommand):
     run: UUID
     text: Annotated[str, Field(min_length=1)]
     parent: UUID | None = None
+    seen: Seen | None = None
+    on_busy: Literal["queue", "interrupt", "reject"] = "queue"
     model: Annotated[str, Field(max_length=200)] = ""
 
 
-class Stop(ThreadCommand):
-    type: Literal["stop"]
+class Edit(ThreadCommand):
+    type: Literal["edit"]
+    of: UUID
+    message: UUID
     run: UUID
+    text: Annotated[str, Field(min_length=1)]
     seen: Seen | None = None
 
 
@@ -93,6 +101,23 @@ class Regenerate(ThreadCommand):
     of: UUID
     run: UUID
     model: Annotated[str, Field(max_length=200)] = ""
+    seen: Seen | None = None
+
+
+class Continue(ThreadCommand):
+    type: Literal["continue"]
+    of: UUID
+    run: UUID
+
+
+class Select(ThreadCommand):
+    type: Literal["select"]
+    message: UUID
+
+
+class Stop(ThreadCommand):
+    type: Literal["stop"]
+    run: UUID
     seen: Seen | None = None
 
 
@@ -115,8 +140,8 @@ class Update(ThreadCommand):
     title: Annotated[str, Field(max_length=200)] | None = None
     model: Annotated[str, Field(max_length=200)] | None = None
     system_prompt: Annotated[str, Field(max_length=20_000)] | None = None
-    archived: bool | None = None
-    pinned: bool | None = None
+    archived: Flag | None = None
+    pinned: Flag | None = None
 
 
 class Delete(ThreadCommand):
@@ -125,20 +150,38 @@ class Delete(ThreadCommand):
 
 class Search(CommandFrame):
     type: Literal["search"]
-    query: Annotated[str, Field(min_length=1, max_length=200)]
+    query: Annotated[str, Field(max_length=200)] = ""
+    archived: Flag | None = None
     before: UUID | None = None
+    limit: Annotated[int, Field(strict=True, ge=1, le=100)] = 20
 
 
-Frame = Attach | Detach | Ack | History | Send | Stop | Regenerate | Read | Create | Update | Delete | Search
+Frame = (
+    Attach
+    | Detach
+    | Ack
+    | History
+    | Send
+    | Edit
+    | Regenerate
+    | Continue
+    | Select
+    | Stop
+    | Read
+    | Create
+    | Update
+    | Delete
+    | Search
+)
 _COMMANDS: dict[str, TypeAdapter[Any]] = {
     cls.model_fields["type"].annotation.__args__[0]: TypeAdapter(cls) for cls in Frame.__args__
 }
 
 
-def parse(data: str | bytes) -> dict[str, Any]:
-    """The JSON object of one frame, its strings clean. Raises BadFrame or TooLarge."""
-    if len(data) > MAX_FRAME or (isinstance(data, str) and len(data.encode("utf-8", "surrogatepass")) > MAX_FRAME):
-        raise TooLarge(detail={"limit": MAX_FRAME})
+def decode(data: str | bytes, limit: int = MAX_FRAME) -> Any:
+    """The JSON value, its strings clean. Raises BadFrame, or TooLarge above ``limit`` bytes."""
+    if len(data) > limit or (isinstance(data, str) and len(data.encode("utf-8", "surrogatepass")) > limit):
+        raise TooLarge(detail={"limit": limit})
     try:
         try:
             value = orjson.loads(data)
@@ -149,6 +192,16 @@ def parse(data: str | bytes) -> dict[str, Any]:
             value = _cleaned(value)
     except (ValueError, RecursionError) as error:
         raise BadFrame() from error
+    return value
+
+
+def parse(data: str | bytes) -> dict[str, Any]:
+    """The JSON object of one frame, its strings clean. Raises BadFrame or TooLarge."""
+    return frame(decode(data))
+
+
+def frame(value: Any) -> dict[str, Any]:
+    """The value, if it is a frame: an object with a type. Raises BadFrame."""
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         raise BadFrame()
     return value
@@ -209,10 +262,12 @@ class MessageRow(TypedDict):
     role: Literal["user", "assistant"]
     author: str
     status: Literal["queued", "unqueued", "streaming", "complete", "cut", "failed"]
+    error: ErrorObject | None
     text: NotRequired[str]
     reasoning: NotRequired[str]
     text_length: NotRequired[int]
     reasoning_length: NotRequired[int]
+    reasoning_ms: NotRequired[int]
     run: str | None
     seq: int
     version: int
@@ -257,6 +312,12 @@ class InboxItem(TypedDict):
     archived: bool
     pinned: bool
     updated_at: str
+
+
+class FoundItem(InboxItem):
+    """Of a search. ``excerpt``: what a message says around the query."""
+
+    excerpt: NotRequired[str]
 
 
 class Limits(TypedDict):
@@ -308,6 +369,7 @@ InboxEvent = TypedDict(
         "to": int,
         "items": list[InboxItem],
         "removed": list[str],
+        "older": NotRequired[Literal[True]],
         "cursor": str,
     },
 )
@@ -351,6 +413,14 @@ def encode(event: Any) -> str:
     return orjson.dumps(event).decode()
 
 
+def mark(frame: str) -> tuple[str, str | None]:
+    """Type and cursor of an encoded event, without decoding it: an event begins with its type, and ends with its
+    cursor, if it moves one. (Inside a string there is no quote without a backslash.)"""
+    kind = frame[9 : frame.index('"', 9)]
+    at = frame.rfind('"cursor":"', max(0, len(frame) - 120))
+    return kind, None if at < 0 else frame[at + 10 : -2]
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of every frame, both ways: ``$defs`` by name, ``command`` and ``event`` as their unions."""
     commands, events = TypeAdapter(Frame), TypeAdapter(Event)
@@ -363,5 +433,6 @@ def json_schema() -> dict[str, Any]:
         part = adapter.json_schema()
         schema["$defs"] |= part.pop("$defs", {})
         schema["$defs"][name] = part
+    schema["$defs"][FoundItem.__name__] = TypeAdapter(FoundItem).json_schema()  # only replies have it
     schema["anyOf"] = [{"$ref": "#/$defs/command"}, {"$ref": "#/$defs/event"}]
     return schema

@@ -1,15 +1,19 @@
-"""The Content-Security-Policy of every page: nothing inline but with the request's nonce, nothing from elsewhere."""
+"""Static files; the Content-Security-Policy of every page: nothing inline but with the request's nonce, nothing from
+elsewhere; and compression, of what is sent in one piece. All of it works on either side of the event loop."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.utils.decorators import sync_and_async_middleware
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 POLICY = "; ".join(
     (
@@ -24,6 +28,26 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+
+
+class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
+    """WhiteNoise's own, which alone would give each request a thread that waits for the event loop: one that still
+    waits when the loop has ended keeps the server's process from ending, for ever."""
+
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        super().__init__(get_response)
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self._respond(request) if iscoroutinefunction(self) else super().__call__(request)
+
+    async def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        # A file, or what is to be awaited of the rest.
+        response: HttpResponseBase | Awaitable[HttpResponseBase] = super().__call__(request)
+        return await response if isawaitable(response) else response
 
 
 @sync_and_async_middleware
@@ -61,3 +85,11 @@ def content_security_policy(get_response: Callable[[HttpRequest], Any]) -> Calla
         return protect(request, get_response(request), nonce)
 
     return synchronous
+
+
+class Compression(GZipMiddleware):
+    """Django's own, which leaves a stream as it is: Django would compress each piece by itself, and browsers unpack the
+    first piece and drop the others, without a word."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return response if response.streaming else super().process_response(request, response)

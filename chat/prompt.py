@@ -1,6 +1,7 @@
 """The prompt: the active path as turns for a provider, within a budget. Built here and nowhere else.
 
-The system prompt stays, the oldest turns are left out first, and how many is noted on the run. Empty answers are left
+The system prompt stays, the oldest turns are left out first, and how many is noted on the run. Where several authors
+have answered, their names count too, as providers put them in (:mod:`chat.providers.authors`). Empty answers are left
 out; a cut answer goes in as it was cut.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 from chat import conf
 from chat.models import Message, Run, Thread
+from chat.providers import authors
 from chat.providers.base import Conversation, Turn
 
 
@@ -24,8 +26,12 @@ def build(thread: Thread, run: Run) -> tuple[Conversation, int]:
         for message in Message.objects.path(last)
         if message.text or message.pk == last
     ]
+    others = Message.objects.filter(parent=run.prompt_id, role=Message.Role.ASSISTANT).exclude(run=run)
+    if run.continues is not None:  # as many as there were when it began
+        others = others.filter(created_at__lt=run.continues.created_at)
     system_prompt = thread.system_prompt or conf.SYSTEM_PROMPT
-    kept = _within(turns, conf.PROMPT_BUDGET - len(system_prompt))
+    note = len(authors.NOTE) if authors.several(turns) else 0
+    kept = _within(turns, conf.PROMPT_BUDGET - len(system_prompt) - note)
     conversation = Conversation(
         run=run.pk,
         model=run.model,
@@ -33,18 +39,19 @@ def build(thread: Thread, run: Run) -> tuple[Conversation, int]:
         system_prompt=system_prompt,
         parameters=run.parameters,
         continues=None if run.continues_id is None else str(run.continues_id),
-        others=Message.objects.filter(parent=run.prompt_id, role=Message.Role.ASSISTANT).exclude(run=run).count(),
+        others=others.count(),
     )
     return conversation, len(turns) - len(kept)
 
 
 def _within(turns: Sequence[Turn], budget: int) -> Sequence[Turn]:
     """The newest turns that fit into ``budget`` characters, beginning with a user's."""
+    sizes = authors.sizes(turns)
     first = len(turns) - 1
-    left = budget - len(turns[first].text)
-    while first > 0 and len(turns[first - 1].text) <= left:
+    left = budget - sizes[first]
+    while first > 0 and sizes[first - 1] <= left:
         first -= 1
-        left -= len(turns[first].text)
+        left -= sizes[first]
     while first < len(turns) - 1 and turns[first].role != "user":
         first += 1
     return turns[first:]

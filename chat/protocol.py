@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from chat.errors import BadRequest
+from chat.errors import BadRequest, RunError
 
-PROTOCOL = "rejoin.v1"
+PROTOCOL: Final = "rejoin.v1"
 MAX_FRAME = 64 * 1024
 """Bytes of one frame, either way; only a single row that is itself larger goes alone in a larger one."""
+FRAME_ROOM = MAX_FRAME - 1024
+"""Bytes of a frame for rows or parts."""
+MAX_COMMANDS = 50
+"""Commands in one request of the JSON API."""
+MAX_COMMANDS_BODY = 1024 * 1024
+"""Bytes of such a request."""
 HEARTBEAT_BYTES = 64 * 1024
 """A heartbeat follows after so many bytes sent …"""
 HEARTBEAT_SILENCE = 10.0
@@ -24,6 +30,12 @@ MAX_PAUSE = 60.0
 """A socket that is paused for so many seconds is closed with 4408."""
 BAD_FRAMES = 5
 """The fifth malformed frame closes the socket with 4400."""
+MAX_RESPONSE = 256 * 1024
+"""Bytes after which an event stream or the answer to a long poll ends …"""
+MAX_STREAM = 60.0
+"""… and seconds after which an event stream does, at the latest."""
+MAX_WAIT = 30.0
+"""Seconds that a long poll may ask to wait, and waits unless told."""
 LEASE_SPAN = 1_000_000
 """Seqs of one lease: seq = lease × LEASE_SPAN + 1, 2, 3 …"""
 WINDOW = 50
@@ -58,9 +70,15 @@ def reasoning(message: str, value: str) -> Part:
     return ("reasoning", message, value)
 
 
-def end(message: str) -> Part:
-    """A message is complete."""
-    return ("end", message)
+def reasoned(message: str, milliseconds: int) -> Part:
+    """It has thought for so much longer: what the engine writes before the text that follows the thoughts, or when they
+    end without any."""
+    return ("reasoned", message, milliseconds)
+
+
+def end(message: str, error: RunError | None = None) -> Part:
+    """A message is complete; or, with an error, it failed, while others of the run may go on."""
+    return ("end", message) if error is None else ("end", message, {"error": error.as_dict()})
 
 
 def usage(message: str, *, input: int, output: int) -> Part:

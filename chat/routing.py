@@ -1,4 +1,4 @@
-"""Which websocket goes where, and from where it may come."""
+"""Which connection goes where, and from where a websocket may come."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from channels.security.websocket import WebsocketDenier
 from channels.sessions import CookieMiddleware
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
-from django.urls import path
+from django.urls import path, re_path
 
+from chat import identity, sse
 from chat.consumers import ChatConsumer
 
 LOCAL_HOSTS = ["localhost", ".localhost", "127.0.0.1", "[::1]"]
@@ -29,16 +30,29 @@ def same_origin(origin: str, host: str) -> bool:
 
 
 class SameOrigin:
-    """Refuses the handshake of a websocket that comes from elsewhere, or does not say from where."""
+    """Refuses the handshake of a websocket that comes from elsewhere, or does not say from where; unless it brings an
+    API token, and so nothing that a browser would add by itself counts."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers = {name: value.decode("latin1") for name, value in scope["headers"] if name in (b"origin", b"host")}
-        fine = same_origin(headers.get(b"origin", ""), headers.get(b"host", ""))
+        fine = identity.brings_token(scope) or same_origin(headers.get(b"origin", ""), headers.get(b"host", ""))
         await (self._application if fine else WebsocketDenier())(scope, receive, send)
 
 
 sockets = URLRouter([path("ws/chat/", ChatConsumer.as_asgi())])  # type: ignore[list-item, arg-type]
 websockets = SameOrigin(CookieMiddleware(sockets))
+
+
+def with_streams(pages: Any) -> Any:
+    """The application for HTTP: Django's, and beside it what lasts longer than a page."""
+    routes: list[Any] = [
+        path("api/threads/<uuid:thread>/events", sse.events),  # type: ignore[arg-type]
+        path("api/threads/<uuid:thread>/updates", sse.updates),  # type: ignore[arg-type]
+        path("api/inbox/events", sse.events),  # type: ignore[arg-type]
+        path("api/inbox/updates", sse.updates),  # type: ignore[arg-type]
+        re_path("", pages),
+    ]
+    return URLRouter(routes)

@@ -7,43 +7,54 @@ so is the state that the client goes on from: both are of one moment, and the cu
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Callable
+from datetime import datetime
+from math import ceil
+from typing import Any, TypeVar
 from uuid import UUID
 
-from django.conf import settings
-from django.contrib.auth import get_user_model, login
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.forms import UserCreationForm, UsernameField
-from django.contrib.auth.views import LoginView, redirect_to_login
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import redirect, render
-from django.templatetags.static import static
-from django.utils.functional import SimpleLazyObject
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.middleware.csrf import get_token
+from django.shortcuts import render
 from django.utils.safestring import SafeString, mark_safe
-from django.views.decorators.cache import never_cache
-from django.views.generic import CreateView
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import cache_control, never_cache
 
-from chat import access, conf, guests
+from chat import access, guests, identity, markdown, modules
 from chat.database import in_database
-from chat.errors import NotFound
+from chat.errors import ChatError, NotFound
 from chat.fold import Fold
 from chat.frames import encode
+from chat.http import failure
+from chat.languages import catalog, kept, words, words_for
 from chat.models import Message, Run
 from chat.protocol import WINDOW, Cursor
-from chat.replication import catchup
+from chat.replication import catchup, listing
 from chat.replication.attachment import Sources
+from chat.replication.inbox import read_inbox
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 PROMPTS = (
-    "How does an answer survive when I close the tab?",
-    "What exactly does Stop do?",
-    "Write a short Python program",
-    "Say something in many languages",
+    _("How does an answer survive when I close the tab?"),
+    _("What exactly does Stop do?"),
+    _("Write a short Python program"),
+    _("Say something in many languages"),
 )
 
+LEFT_OUT_ONE = "{count} earlier message did not fit and was left out"
+LEFT_OUT_MANY = "{count} earlier messages did not fit and were left out"
 
-@never_cache
+
+def kept_whole(view: View) -> View:
+    """For a page that goes on by itself where it was left: a browser may keep it whole, as it stands, for who goes back
+    to it, which ``no-store`` would forbid. The stored response is for the same cookies only: ``Vary`` says so."""
+    return cache_control(private=True, no_cache=True)(view)
+
+
+@kept_whole
 async def chat(request: HttpRequest) -> HttpResponseBase:
     """A new chat. A stranger becomes a guest here, where guests are allowed."""
     user = await guests.visitor(request, welcome=True)
@@ -52,7 +63,7 @@ async def chat(request: HttpRequest) -> HttpResponseBase:
     return await _page(request, user, None, [])
 
 
-@never_cache
+@kept_whole
 async def thread(request: HttpRequest, thread_id: UUID) -> HttpResponseBase:
     """A chat. With ``before`` its earlier messages, for who reads without JavaScript."""
     user = await guests.visitor(request, welcome=False)
@@ -66,7 +77,22 @@ async def thread(request: HttpRequest, thread_id: UUID) -> HttpResponseBase:
         sources = request.scope["rejoin"].sources  # type: ignore[attr-defined]
         return await _page(request, user, thread_id, await first_frames(sources, user.pk, thread_id))
     except NotFound:
-        return await _page(request, user, thread_id, [], gone=True)
+        return await _page(request, user, thread_id, [_gone(thread_id)], gone=True)
+
+
+@never_cache
+async def html(request: HttpRequest, thread_id: UUID, message_id: UUID) -> HttpResponseBase:
+    """What a complete answer looks like, as JSON. The page asks for it where there is code to be coloured."""
+
+    def make(user_id: Any) -> str:
+        return markdown.render(access.message(access.thread(user_id, thread_id), message_id).text)
+
+    database = request.scope["rejoin"].sources.database  # type: ignore[attr-defined]
+    try:
+        viewer = await identity.of_request(database, request)
+        return JsonResponse({"html": await database(make, viewer.pk)})
+    except ChatError as error:
+        return failure(error)
 
 
 async def _page(
@@ -78,25 +104,27 @@ async def _page(
     gone: bool = False,
 ) -> HttpResponse:
     def make() -> HttpResponse:
-        inbox = catchup.read_inbox(user.pk, Cursor(), False).frames
+        get_token(request)  # sets the cookie, for commands over the JSON API where no websocket gets through
+        inbox = _inbox_frames(user.pk)
         context = {
             **first_view([json.loads(frame) for frame in frames]),
-            "items": _in_order([item for frame in inbox for item in json.loads(frame)["items"]]),
+            "items": _in_order(inbox),
             # A page of earlier messages is for reading: it carries no state to go on from.
-            "frames": _json_for_script(inbox if before else [*inbox, *frames]),
+            "frames": _json_for_script(f"[{','.join(inbox if before else [*inbox, *frames])}]"),
+            "language": _json_for_script(json.dumps(catalog(), ensure_ascii=False)),
             "visitor": user,
             "guest": guests.is_guest(user),
             "thread_id": None if thread_id is None else str(thread_id),
             "before": before,
             "gone": gone,
             "prompts": PROMPTS,
-            "modules": _modules(),
-            "import_map": _import_map(),
+            "modules": modules.addresses(),
+            "import_map": modules.import_map(),
             "blank": {},
         }
         return render(request, "chat/chat.html", context, status=404 if gone else 200)
 
-    return await in_database(make)
+    return await in_database(kept(make))
 
 
 # ---------------------------------------------------------------------------------------------------- first paint
@@ -122,19 +150,33 @@ def first_view(frames: list[dict[str, Any]]) -> dict[str, Any]:
     for fold in folds.values():
         for message_id, answer in fold.answers.items():
             if message_id in rows:
-                rows[message_id] |= {"text": answer.text, "reasoning": answer.reasoning}
+                told = {"text": answer.text, "reasoning": answer.reasoning, "reasoning_ms": answer.reasoning_ms}
+                rows[message_id] |= told
+    answering = any(run["state"] == Run.State.RUNNING for run in runs.values())
     for row in rows.values():
-        row["note"] = _note(row, runs.get(row["run"]))
+        row["note"] = note(row, runs.get(row["run"]), answering)
+        row["time"] = datetime.fromisoformat(row["created_at"])
+        if len(row["siblings"]) > 1:
+            row["version_of"] = f"{row['siblings'].index(row['id']) + 1}/{len(row['siblings'])}"
     path: list[dict[str, Any]] = []
     message = rows.get(thread_row.get("head") or "")
     while message is not None:
         path.append(message)
         message = rows.get(message["parent"] or "")
     path.reverse()
+    for row in path:
+        if row["role"] == Message.Role.ASSISTANT:
+            row["growing"] = row["status"] == Message.Status.STREAMING
+            row["html"] = (markdown.render_growing if row["growing"] else markdown.render)(row["text"])
+            row["thoughts"] = thoughts(row["growing"] and not row["text"], row["reasoning_ms"])
+            row["several"] = len(runs.get(row["run"], {}).get("messages", ())) > 1
     return {
         "title": thread_row.get("title", ""),
         "path": path,
-        "queued": [row for row in rows.values() if row["status"] == Message.Status.QUEUED],
+        "queued": sorted(
+            (row for row in rows.values() if row["status"] == Message.Status.QUEUED),
+            key=lambda row: runs.get(row["run"], {}).get("place") or len(rows),
+        ),
         "earlier": path[0]["id"] if path and path[0]["parent"] else None,
     }
 
@@ -143,17 +185,37 @@ def _fold(run: str, seq: int, rows: dict[str, dict[str, Any]]) -> Fold:
     fold = Fold(seq)
     for row in rows.values():
         if row["run"] == run and row["role"] == Message.Role.ASSISTANT:
-            fold.hold(row["id"], row["text"], row["reasoning"])
+            fold.hold(row["id"], row["text"], row["reasoning"], row["reasoning_ms"])
     return fold
 
 
-def _note(row: dict[str, Any], run: dict[str, Any] | None) -> str:
-    """How the message ended, in words, if that needs any. The page's modules use the same (page/words.js)."""
-    if row["role"] != Message.Role.ASSISTANT or row["status"] not in (Message.Status.CUT, Message.Status.FAILED):
-        return "Waiting for its turn" if row["status"] == Message.Status.QUEUED else ""
-    if run is not None and run["error"]:
-        return str(run["error"]["message"])
-    return "Interrupted" if run is not None and run["state"] == Run.State.INTERRUPTED else "Stopped"
+def note(row: dict[str, Any], run: dict[str, Any] | None, answering: bool) -> str:
+    """How the message ended or where it stands, in words, if that needs any.
+
+    The page's modules say the same of this and of thoughts (page/words.js): tests/words holds both to it."""
+    place = (run or {}).get("place") or 1
+    if row["status"] == Message.Status.QUEUED:
+        if not answering:
+            return ""
+        return words("Queued, place {place}", place=place) if place > 1 else words("Queued: next")
+    if row["role"] != Message.Role.ASSISTANT:
+        return ""
+    if row["status"] in (Message.Status.CUT, Message.Status.FAILED):
+        error = row["error"] or (run["error"] if run is not None else None)
+        if error:
+            return words(str(error["message"]))
+        return words("Interrupted" if run is not None and run["state"] == Run.State.INTERRUPTED else "Stopped")
+    left = run["left_out"] if run is not None and row["status"] == Message.Status.COMPLETE else 0
+    return words_for(left, LEFT_OUT_ONE, LEFT_OUT_MANY) if left else ""
+
+
+def thoughts(thinking: bool, milliseconds: int) -> str:
+    """The title of what the model thinks, or has thought for so long (0: that is not known)."""
+    if thinking or not milliseconds:
+        return words("Thinking…" if thinking else "Reasoning")
+    seconds = max(1, ceil(milliseconds / 1000 - 0.25))
+    time = words("{count} s", count=seconds) if seconds < 100 else words("{count} min", count=int(seconds / 60 + 0.5))
+    return words("Thought for {time}", time=time)
 
 
 async def first_frames(sources: Sources, user_id: Any, thread_id: UUID) -> list[str]:
@@ -171,13 +233,29 @@ async def first_frames(sources: Sources, user_id: Any, thread_id: UUID) -> list[
 def earlier_frames(user_id: Any, thread_id: UUID, before: UUID) -> list[str]:
     """One frame with the messages before one of them. Raises NotFound."""
     title = access.thread(user_id, thread_id).title
-    found = catchup.history(user_id, thread_id, before, WINDOW)
+    found = listing.history(user_id, thread_id, before, WINDOW)
     head = found["messages"][-1]["id"] if found["messages"] else None
     return [encode({"type": "change", "row": {"title": title, "head": head}, **found})]
 
 
-def _in_order(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    latest = sorted(items, key=lambda item: item["updated_at"], reverse=True)
+def _gone(thread_id: UUID) -> str:
+    return encode({"type": "gone", "thread": str(thread_id), "code": NotFound.code})
+
+
+def _inbox_frames(user_id: Any) -> list[str]:
+    """The first view of the inbox. Titles can be so long that it takes several frames."""
+    page = read_inbox(user_id, Cursor(), False)
+    frames = list(page.frames)
+    while page.more:
+        page = read_inbox(user_id, page.cursor, False)
+        frames += page.frames
+    return frames
+
+
+def _in_order(inbox: list[str]) -> list[dict[str, Any]]:
+    """The items of the frames as the list shows them. (client/inbox.js has the same order.)"""
+    items = {item["id"]: item for frame in inbox for item in json.loads(frame)["items"]}
+    latest = sorted(items.values(), key=lambda item: item["updated_at"], reverse=True)
     return sorted((item for item in latest if not item["archived"]), key=lambda item: not item["pinned"])
 
 
@@ -188,74 +266,8 @@ def _uuid(value: str) -> UUID:
         raise NotFound() from None
 
 
-def _json_for_script(frames: Sequence[str]) -> SafeString:
-    """A JSON array that can't end its script element: in JSON these characters only ever stand in strings."""
-    text = f"[{','.join(frames)}]"
+def _json_for_script(text: str) -> SafeString:
+    """JSON that can't end its script element: in JSON these characters only ever stand in strings."""
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return mark_safe(text)
-
-
-# -------------------------------------------------------------------------------------------------------- modules
-
-
-def _sources() -> list[str]:
-    """The page's modules, as named under static/."""
-    root = Path(settings.BASE_DIR) / "static"
-    return sorted(path.relative_to(root).as_posix() for path in (root / "chat").glob("*/*.js"))
-
-
-SOURCES = SimpleLazyObject(_sources)
-
-
-def _modules() -> list[str]:
-    """The addresses of all modules, so that the browser fetches them at once and not one import after the other."""
-    return [static(name) for name in SOURCES]
-
-
-def _import_map() -> SafeString:
-    """Modules import each other by relative addresses; this leads those to the ones with a hash in their names."""
-    return mark_safe(json.dumps({"imports": {settings.STATIC_URL + name: static(name) for name in SOURCES}}))
-
-
-# ------------------------------------------------------------------------------------------------------- accounts
-
-
-class SignUpForm(UserCreationForm):  # type: ignore[type-arg]
-    """Django's own, for whatever model users have."""
-
-    class Meta:
-        model = get_user_model()
-        fields = (model.USERNAME_FIELD,)
-        field_classes: ClassVar[dict[str, Any]] = {model.USERNAME_FIELD: UsernameField}
-
-
-class SignIn(LoginView):
-    """Django's own, in the page's style. A guest may sign in to an account."""
-
-    def get_context_data(self, **context: Any) -> dict[str, Any]:
-        return super().get_context_data(**context, **_account_context(self.request))
-
-
-class SignUp(CreateView):  # type: ignore[type-arg]  # Django's classes are generic for the type checker only
-    """Make an account, where the settings allow it."""
-
-    template_name = "registration/signup.html"
-    form_class = SignUpForm
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not conf.SIGNUP:
-            raise Http404
-        return super().dispatch(request, *args, **kwargs)
-
-    def form_valid(self, form: Any) -> HttpResponse:
-        login(self.request, form.save(), backend=settings.AUTHENTICATION_BACKENDS[0])
-        return redirect(settings.LOGIN_REDIRECT_URL)
-
-    def get_context_data(self, **context: Any) -> dict[str, Any]:
-        return super().get_context_data(**context, **_account_context(self.request))
-
-
-def _account_context(request: HttpRequest) -> dict[str, Any]:
-    user = request.user
-    return {"guest": user.is_authenticated and guests.is_guest(user), "signup": conf.SIGNUP}

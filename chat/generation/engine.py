@@ -22,15 +22,15 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from chat import conf
-from chat.actions import Announcement
+from chat.announcement import Announcement
 from chat.database import Database
-from chat.errors import Internal, ProviderTimeout, RunError, TooLarge, WorkerLost
+from chat.errors import CODES, Internal, ProviderTimeout, RunError, TooLarge, WorkerLost
 from chat.generation import ledger
 from chat.generation.ledger import Claim, Times
 from chat.generation.stream import Stream
 from chat.generation.writer import Writer
 from chat.models import Message, Run
-from chat.protocol import LEASE_SPAN, Part, clean, done, end, reasoning, start, text, usage
+from chat.protocol import LEASE_SPAN, Part, clean, done, end, reasoned, reasoning, start, text, usage
 from chat.providers.base import Provider
 from chat.runlog.base import RunLog, RunLogUnavailable, Status
 from chat.tasks import end as end_tasks
@@ -64,7 +64,9 @@ def fit(part: Part) -> Part:
     if kind == "usage":
         counts = {name: min(max(int(values[0][name]), 0), MAX_TOKENS) for name in ("input", "output")}
         return usage(message, **counts)
-    if kind == "done" or len(orjson.dumps(part)) > MAX_PART:
+    if kind == "end":
+        return end(message, CODES.get(values[0]["error"]["code"], Internal)() if values else None)  # type: ignore[arg-type]
+    if kind in ("reasoned", "done") or len(orjson.dumps(part)) > MAX_PART:
         raise ValueError(f"A part that is not a provider's: {kind}.")
     return part
 
@@ -104,9 +106,12 @@ class Engine:
         self._rng = rng
         self._first: datetime | None = None
         self._last: datetime | None = None
-        self._open: dict[str, None] = dict.fromkeys(claim.held)
+        self._open: dict[str, float | None] = dict.fromkeys(claim.held)
+        """The messages that have no end yet, and since when each has been thinking."""
         self._begun = set(claim.held)
         self._halves: dict[tuple[str, str], str] = {}
+        self._used: dict[str, list[int]] = {}
+        """Tokens in and out of messages that are not at their end: providers may count with every word."""
         self._checkpointing: asyncio.Task[None] | None = None
 
     async def run(self) -> bool:
@@ -184,16 +189,24 @@ class Engine:
                         raise TooLarge("The answer is longer than the server allows.")
                     if self._first is None:
                         self._first = timezone.now()
+                    if kind == "text":
+                        self._flush_thinking(part[1])
+                    elif self._open[part[1]] is None:
+                        self._open[part[1]] = clock()
                     for at in range(0, len(value), PIECE):
                         stream.put((kind, part[1], value[at : at + PIECE]), clock())
                 elif kind == "start":
                     part = fit(part)
                     await self._begin(part)
                     stream.put(part, clock())
+                elif kind == "usage":
+                    self._use(fit(part))
                 else:
                     part = fit(part)
                     self._flush_halves(part[1])
                     if kind == "end":
+                        self._flush_thinking(part[1])
+                        self._flush_used(part[1])
                         del self._open[part[1]]
                     stream.put(part, clock())
                 written(stream)
@@ -204,8 +217,10 @@ class Engine:
             closing = getattr(parts, "aclose", None)
             if closing is not None:
                 await closing()
-        for message in list(self._open):  # a provider that forgot an end has ended all the same
+        for message in self._open:  # a provider that forgot an end has ended all the same
             self._flush_halves(message)
+            self._flush_thinking(message)
+            self._flush_used(message)
             stream.put(end(message), clock())
         stream.put(done(), clock())
         written(stream)
@@ -242,6 +257,26 @@ class Engine:
             if self._halves.pop((kind, message), ""):
                 self.stream.put(maker(message, "\ufffd"), now)
 
+    def _flush_thinking(self, message: str) -> None:
+        """Its thoughts are over: say how long they took."""
+        if (since := self._open.get(message)) is not None:
+            self._open[message] = None
+            now = asyncio.get_running_loop().time()
+            self.stream.put(reasoned(message, round((now - since) * 1000)), now)
+
+    def _use(self, part: Part) -> None:
+        message, counts = part[1], part[2]  # type: ignore[misc]
+        used = self._used.setdefault(message, [0, 0])
+        used[0] += counts["input"]
+        used[1] += counts["output"]
+        if message not in self._open:
+            self._flush_used(message)
+
+    def _flush_used(self, message: str) -> None:
+        if (used := self._used.pop(message, None)) is not None:
+            tokens = [min(count, MAX_TOKENS) for count in used]
+            self.stream.put(usage(message, input=tokens[0], output=tokens[1]), asyncio.get_running_loop().time())
+
     # checkpoints -----------------------------------------------------------------------------------------------
 
     def look(self, now: float) -> None:
@@ -254,22 +289,28 @@ class Engine:
         stream, clock = self.stream, asyncio.get_running_loop().time
         fold = stream.fold.copy()
         try:
-            held = await self._database(ledger.checkpoint, self.claim.run, self.claim.lease, fold)
+            made = await self._database(ledger.checkpoint, self.claim.run, self.claim.lease, fold)
         except DatabaseError as error:
             log.warning("action=checkpoint_failed run=%s error=%s", self.claim.run, type(error).__name__)
             stream.checkpoint_failed(clock())
             return
-        if held:
-            stream.checkpointed(fold.seq, fold.length, clock())
-            self._writer.written(stream)  # a full one may have room again
-        else:
+        if made is None:
             stream.give_up()
+            return
+        stream.checkpointed(fold, clock())
+        self._writer.written(stream)  # a full one may have room again
+        if made.announcement is not None:
+            await self._announce(made.announcement)
 
     # the end ---------------------------------------------------------------------------------------------------
 
     async def _settle(self, ending: Ending) -> bool:
         """The last flush, then the final row: its text is the database's from then on."""
         stream, run = self.stream, self.claim.run
+        for message in self._open:  # of what was stopped, or broke off
+            self._flush_thinking(message)
+        for message in list(self._used):
+            self._flush_used(message)
         stream.cut(asyncio.get_running_loop().time())
         self._writer.written(stream)
         if not self._writer.away:

@@ -18,9 +18,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from chat import conf, prompt
-from chat.actions import Announcement
-from chat.errors import NoWorker
-from chat.fold import Fold
+from chat.announcement import Announcement
+from chat.errors import Internal, NoWorker
+from chat.fold import Answer, Fold
 from chat.models import Inbox, Message, Run, Thread, Worker
 from chat.protocol import LEASE_SPAN
 from chat.providers.base import Conversation
@@ -37,7 +37,7 @@ class Claim:
     lease: int
     attempts: int
     conversation: Conversation
-    held: Mapping[str, tuple[str, str]]
+    held: Mapping[str, Answer]
     announcement: Announcement
 
     @property
@@ -60,8 +60,15 @@ class Takeover:
     seq: int
     attempts: int
     stopped: bool
-    held: Mapping[str, tuple[str, str]]
+    held: Mapping[str, Answer]
     said: bool
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint was made. ``announcement``: messages have ended while others go on, and their rows say so now."""
+
+    announcement: Announcement | None = None
 
 
 @dataclass(frozen=True)
@@ -101,18 +108,15 @@ def _claim(run_id: UUID, owner: str, now: Any) -> Claim | None:
     thread.version += 1
     asked = run.prompt
     if asked.status == Message.Status.QUEUED:
-        asked.parent_id = asked.after_id
-        if asked.after_id is not None and not asked.branch:
-            asked.parent_id = Message.objects.tip(asked.after_id)
-        asked.after = None
+        asked.parent_id, asked.after = asked.place(), None
         asked.status = Message.Status.COMPLETE
         asked.version = thread.version
         asked.save()
         _renumber_siblings(thread, asked)
         if asked.branch or thread.head_id == asked.parent_id:
-            thread.head, thread.row_version = asked, thread.version
-    elif run.continues is None and run.attempts == 0:  # another answer to a message that has its place
-        thread.head, thread.row_version = asked, thread.version
+            thread.show(asked.pk)
+    elif run.takes_the_head:
+        thread.show(asked.pk)
     run.lease += 1
     run.seq = run.lease * LEASE_SPAN
     run.attempts += 1
@@ -125,17 +129,20 @@ def _claim(run_id: UUID, owner: str, now: Any) -> Claim | None:
     run.lease_expires_at = now + timedelta(seconds=conf.LEASE)
     run.save()
     Run.objects.queue_moved(thread)
-    held: dict[str, tuple[str, str]] = {}
+    held: dict[str, Answer] = {}
     if run.continues is not None:
         answer = run.continues
+        Run.objects.filter(messages=answer).update(version=thread.version)  # its row names this answer no longer
         answer.run = run
-        answer.status = Message.Status.STREAMING
+        answer.status, answer.error_code = Message.Status.STREAMING, ""
         answer.base_length = len(answer.text)
         answer.version = thread.version
         answer.save()
-        held[str(answer.pk)] = (answer.text, answer.reasoning)
+        held[str(answer.pk)] = _as_checkpointed(answer)
     # What an earlier attempt began is empty, and begins anew with this lease's seqs.
-    run.messages.filter(role=Message.Role.ASSISTANT).update(seq=run.seq, version=thread.version, updated_at=Now())
+    run.messages.filter(role=Message.Role.ASSISTANT).update(
+        status=Message.Status.STREAMING, error_code="", seq=run.seq, version=thread.version, updated_at=Now()
+    )
     return Claim(run.pk, thread.pk, run.lease, run.attempts, conversation, held, _announce(thread))
 
 
@@ -160,8 +167,8 @@ def begin(
         thread.version += 1
         run.version = thread.version
         message.author, message.role = author, role
-        message.text = message.reasoning = ""
-        message.status = Message.Status.STREAMING
+        message.text, message.reasoning, message.reasoning_ms = "", "", 0
+        message.status, message.error_code = Message.Status.STREAMING, ""
         message.seq = run.seq
         message.version = thread.version
         message.save()
@@ -174,16 +181,31 @@ def begin(
         return Announcement(thread.pk, thread.version)
 
 
-def checkpoint(run_id: UUID, lease: int, fold: Fold) -> bool:
-    """The texts of all the run's messages, as of ``fold.seq``. Raises no version. False: the lease is lost."""
+def checkpoint(run_id: UUID, lease: int, fold: Fold) -> Checkpoint | None:
+    """The texts of all the run's messages, as of ``fold.seq``. Raises a version only if messages have ended since the
+    last one: their status lasts from now on, whatever becomes of the others. None: the lease is lost."""
     with transaction.atomic():
+        thread = _lock_thread(run_id) if fold.ended else None
         if not Run.objects.held(run_id, lease).update(seq=fold.seq, updated_at=Now()):
-            return False
+            return None
         for message_id, answer in fold.answers.items():
             Message.objects.filter(pk=message_id, run=run_id).update(
-                text=answer.text, reasoning=answer.reasoning, seq=fold.seq, updated_at=Now()
+                text=answer.text,
+                reasoning=answer.reasoning,
+                reasoning_ms=answer.reasoning_ms,
+                seq=fold.seq,
+                updated_at=Now(),
             )
-        return True
+        ended = Message.objects.filter(run=run_id, pk__in=fold.ended, status=Message.Status.STREAMING)
+        if thread is None or not ended.exists():
+            return Checkpoint()
+        thread.version += 1
+        for message in ended:
+            message.settle(fold.answers[str(message.pk)].error)
+            message.version = thread.version
+            message.save(update_fields=["status", "error_code", "version", "updated_at"])
+        thread.save()
+        return Checkpoint(Announcement(thread.pk, thread.version))
 
 
 def finish(
@@ -212,9 +234,13 @@ def finish(
             answer = fold.answers.get(str(message.pk))
             if answer is not None:
                 message.text, message.reasoning = answer.text, answer.reasoning
-            ended = answer is not None and (answer.ended or state == Run.State.COMPLETED)
-            # One that only an earlier attempt began stays empty, and was cut there.
-            message.status = Message.Status.COMPLETE if ended else _UNFINISHED.get(state, Message.Status.CUT)
+                message.reasoning_ms = answer.reasoning_ms
+            if answer is not None and (answer.ended or state == Run.State.COMPLETED):
+                message.settle(answer.error)
+            elif state == Run.State.FAILED:
+                message.settle(error_code or Internal.code)
+            else:  # a stop or an interruption cut it; or only an earlier attempt began it
+                message.status = Message.Status.CUT
             if seen is not None:
                 message.cut(seen.get(str(message.pk), 0))
             message.seq = fold.seq
@@ -237,13 +263,6 @@ def finish(
 def _count(tokens: int | None) -> int | None:
     """What the column holds: a provider's nonsense must not keep a run from ending."""
     return None if tokens is None else min(tokens, 2**31 - 1)
-
-
-_UNFINISHED: dict[str, Message.Status] = {
-    Run.State.STOPPED: Message.Status.CUT,
-    Run.State.INTERRUPTED: Message.Status.CUT,
-    Run.State.FAILED: Message.Status.FAILED,
-}
 
 
 def requeue(run_id: UUID, lease: int) -> Announcement | None:
@@ -322,9 +341,16 @@ def take_over(run_id: UUID, owner: str, now: Any = None) -> Takeover | None:
             run.seq,
             run.attempts,
             run.stop is not None,
-            {str(answer.pk): (answer.text, answer.reasoning) for answer in answers},
-            any(len(answer.text) > answer.base_length or answer.reasoning for answer in answers),
+            {str(answer.pk): _as_checkpointed(answer) for answer in answers},
+            any(len(answer.text) > answer.base_length for answer in answers)
+            # What a continued answer has of reasoning is from before, unless there was a checkpoint since.
+            or any(answer.reasoning and (answer.pk != run.continues_id or run.seq % LEASE_SPAN) for answer in answers),
         )
+
+
+def _as_checkpointed(message: Message) -> Answer:
+    ended = message.status in (Message.Status.COMPLETE, Message.Status.FAILED)
+    return Answer.of(message.text, message.reasoning, message.reasoning_ms, ended=ended, error=message.error_code)
 
 
 def release(run_id: UUID, lease: int) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import orjson
 
-from chat.fold import Fold
+from chat.fold import Answer, Fold
 from chat.protocol import Part, join
 from chat.runlog.base import Batch
 
@@ -28,7 +28,8 @@ GROWTH_PAUSE = 1.0
 CAP_PAUSE = 0.1
 QUIET = 2.0
 """A checkpoint is due when the text grew by a quarter, at least 2 kB, at most once a second; and once when it has been
-quiet for 2 s. When the log alone holds more than its cap: at once (but for CAP_PAUSE, while the database is away)."""
+quiet for 2 s. When the log alone holds more than its cap, or one of several messages has ended: at once (but for
+CAP_PAUSE, while the database is away)."""
 
 
 class Kept(NamedTuple):
@@ -43,7 +44,7 @@ class Stream:
     """One attempt of one run. ``first``: what is kept begins after this seq (and so may the log)."""
 
     def __init__(
-        self, run: str, thread: str, lease: int, first: int, held: Mapping[str, tuple[str, str]], *, bound: int
+        self, run: str, thread: str, lease: int, first: int, held: Mapping[str, Answer], *, bound: int
     ) -> None:
         self.run = run
         self.thread = thread
@@ -53,9 +54,7 @@ class Stream:
         """The log has everything up to this seq, as far as we know."""
         self.seq = first
         """The last seq that was given out."""
-        self.fold = Fold(first)
-        for message, (text, reasoning) in held.items():
-            self.fold.hold(message, text, reasoning)
+        self.fold = Fold(first, {message: answer.copy() for message, answer in held.items()})
         self.unsent: deque[Batch] = deque()
         self.lost_log = True
         """The log is missing or behind: it has to be seeded (a new one has to be opened first)."""
@@ -78,6 +77,7 @@ class Stream:
         self._checkpoint_seq = first
         self._checkpoint_length = self.fold.length
         self._checkpoint_at = float("-inf")
+        self._checkpoint_ended: set[str] = set()
         self._unchecked = 0
         """Bytes cut since the last checkpoint: what the log alone holds."""
 
@@ -174,7 +174,8 @@ class Stream:
         # Not over the run's last part: a finalizer looks for it behind the checkpoint, and the final row is near.
         if self.fold.seq <= self._checkpoint_seq or self.fold.done:
             return False
-        if self._unchecked > cap and now - self._checkpoint_at >= CAP_PAUSE:
+        urgent = self._unchecked > cap or self._one_has_ended
+        if urgent and now - self._checkpoint_at >= CAP_PAUSE:
             return True
         if now - self._checkpoint_at < GROWTH_PAUSE:
             return False
@@ -182,9 +183,16 @@ class Stream:
         quiet = now - self.last_part >= QUIET
         return quiet or grown >= max(GROWTH_LEAST, self._checkpoint_length * (GROWTH - 1))
 
-    def checkpointed(self, seq: int, length: int, now: float) -> None:
-        """The database has everything up to ``seq``."""
-        self._checkpoint_seq, self._checkpoint_length, self._checkpoint_at = seq, length, now
+    @property
+    def _one_has_ended(self) -> bool:
+        """Of several messages: its row should say so while the others go on, and keep it whatever becomes of them."""
+        ended = self.fold.ended
+        return not ended <= self._checkpoint_ended and len(ended) < len(self.fold.answers)
+
+    def checkpointed(self, fold: Fold, now: float) -> None:
+        """The database has everything that is in ``fold``."""
+        self._checkpoint_seq, self._checkpoint_length, self._checkpoint_at = fold.seq, fold.length, now
+        self._checkpoint_ended, seq = fold.ended, fold.seq
         self._unchecked = sum(kept.size for kept in self._kept if kept.batch.to > seq)
 
     def checkpoint_failed(self, now: float) -> None:

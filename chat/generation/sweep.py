@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from chat import conf
-from chat.actions import Announcement
+from chat.announcement import Announcement
 from chat.database import Database
 from chat.errors import WorkerLost
 from chat.fold import Fold
@@ -45,8 +45,7 @@ Announce = Callable[[Announcement], Awaitable[None]]
 def settle(taken: Takeover, found: Log | None) -> Fold:
     """What a dead worker's run amounts to: the checkpoint, and what the log has after it."""
     fold = Fold(taken.seq)
-    for message, (text, reasoning) in taken.held.items():
-        fold.hold(message, text, reasoning)
+    fold.answers.update(taken.held)
     fold.said = taken.said
     for batch in found.batches if found is not None else ():
         if batch.frm == fold.seq:

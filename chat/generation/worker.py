@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 from django.db import Error as DatabaseError
 
 from chat import conf
-from chat.actions import Announcement
+from chat.announcement import Announcement
 from chat.database import Database
 from chat.generation import ledger
 from chat.generation.engine import Engine
@@ -28,8 +28,9 @@ from chat.generation.stream import Stream
 from chat.generation.sweep import Sweeper, remove_old
 from chat.generation.writer import Writer
 from chat.live.hub import Hub
+from chat.live.topics import WORKERS
 from chat.providers import Providers
-from chat.replication.announce import WORKERS, announce
+from chat.replication.announce import announce
 from chat.runlog.base import RunLog, RunLogUnavailable
 from chat.tasks import end
 

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from chat.generation.stream import Stream
+from chat.live import topics
 from chat.live.publish import publish
-from chat.replication.attachment import thread_topic
-from chat.replication.catchup import delta_frame, group_batches
+from chat.replication.batches import delta_frame, group_batches
 from chat.runlog.base import Append, Batch, Publish, RunLog, RunLogUnavailable, Status
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class Writer:
             await publish(self._layer, hints)
 
     def _hints(self, stream: Stream, batches: Sequence[Batch]) -> list[tuple[str, dict[str, Any]]]:
-        topic = thread_topic(stream.thread)
+        topic = topics.thread(stream.thread)
         return [
             (
                 topic,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -17,7 +18,8 @@ class Providers:
     """The providers of ``entries``: {name: {"path": dotted path, "options": {…}}}, the one that answers first.
 
     A model is asked for as ``model`` at the first provider and as ``name/model`` at any other. Raises
-    ImproperlyConfigured for an entry that can't be made, so that a mistake shows when the process starts.
+    ImproperlyConfigured for an entry that can't be made, or that would ask itself in the end, so that a mistake shows
+    when the process starts.
     """
 
     def __init__(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
@@ -25,6 +27,7 @@ class Providers:
             raise ImproperlyConfigured("REJOIN_PROVIDERS has no provider.")
         self._providers = {name: _make(name, entry) for name, entry in entries.items()}
         self._first = next(iter(self._providers))
+        self._introduce()
 
     def get(self, name: str = "") -> Provider:
         """The provider of this name, by default the one that answers. Raises KeyError for an unknown name."""
@@ -36,6 +39,17 @@ class Providers:
         if slash and name in self._providers:
             return self._providers[name], rest
         return self._providers[self._first], model
+
+    def _introduce(self) -> None:
+        """Tell those that ask others whom there is to ask."""
+        names = {provider: name for name, provider in self._providers.items()}
+        try:
+            TopologicalSorter({one: one.introduce(self.choose) for one in names}).prepare()
+        except CycleError as error:
+            circle = " asks ".join(names[provider] for provider in error.args[1])
+            raise ImproperlyConfigured(
+                f"REJOIN_PROVIDERS: {circle}. Name the models of other providers as provider/model."
+            ) from error
 
     async def models(self) -> list[str]:
         """The models that can be asked for, as :meth:`choose` takes them, best first. Raises RunError."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from chat.actions import Announcement
+from chat.announcement import Announcement
+from chat.live import topics
 from chat.live.publish import publish
-from chat.replication.attachment import inbox_topic, thread_topic
 from chat.runlog.base import RunLog, RunLogUnavailable
 
 log = logging.getLogger(__name__)
-
-WORKERS = "workers"
-"""The channel-layer group of all workers."""
 
 
 async def announce(layer: Any, run_log: RunLog, announcement: Announcement | None) -> None:
@@ -23,15 +20,15 @@ async def announce(layer: Any, run_log: RunLog, announcement: Announcement | Non
     said = announcement
     hints: list[tuple[str, dict[str, Any]]] = []
     if said.thread is not None:
-        topic = thread_topic(said.thread)
+        topic = topics.thread(said.thread)
         hints.append((topic, {"type": "changed", "topic": topic, "version": said.version}))
     if said.inbox_version:
-        topic = inbox_topic(said.user)
+        topic = topics.inbox(said.user)
         hints.append((topic, {"type": "changed", "topic": topic, "version": said.inbox_version}))
     if said.stop is not None:
-        hints.append((WORKERS, {"type": "stop", "topic": WORKERS, "run": str(said.stop)}))
+        hints.append((topics.WORKERS, {"type": "stop", "topic": topics.WORKERS, "run": str(said.stop)}))
     if said.look:
-        hints.append((WORKERS, {"type": "look", "topic": WORKERS}))
+        hints.append((topics.WORKERS, {"type": "look", "topic": topics.WORKERS}))
     await publish(layer, hints)
     if said.stop is not None:
         try:

@@ -11,21 +11,26 @@ import asyncio
 import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 from uuid import UUID
 
 from chat.database import Database
 from chat.errors import NotFound
 from chat.frames import encode
+from chat.live import topics
 from chat.live.hub import Hub
 from chat.protocol import Cursor
 from chat.replication import catchup
-from chat.replication.catchup import Ahead, Truth, Window
+from chat.replication.catchup import Ahead, Window
+from chat.replication.inbox import read_inbox
 from chat.replication.subscription import DeltaHint, Page, Subscription
+from chat.replication.together import Together
+from chat.replication.truths import Truth, truths
 from chat.runlog.base import RunLog
-from chat.tasks import end
+from chat.tasks import drop_failure, end
 
 log = logging.getLogger(__name__)
 
@@ -34,16 +39,6 @@ JOIN_PATIENCE = 1.0
 """Seconds to wait for the hub to join a group before catching up all the same."""
 RETRY_FIRST, RETRY_MOST = 0.1, 3.0
 """Seconds between attempts to catch up while the database is away."""
-
-
-def thread_topic(thread: UUID | str) -> str:
-    """The channel-layer group of a thread."""
-    return f"thread.{thread}"
-
-
-def inbox_topic(user: Any) -> str:
-    """The channel-layer group of a user's inbox."""
-    return f"inbox.{user}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,11 @@ class Sources:
     reads: dict[Any, asyncio.Future[Page]] = field(default_factory=dict)
     """Catch-ups that are about to begin, by what they read: viewers at the same cursor share one."""
 
+    @functools.cached_property
+    def truths(self) -> Together[str, Truth]:
+        """Where topics are now. All who come back at once, as after a restart, share a few looks."""
+        return Together(functools.partial(compare, self.database, self.log))
+
     async def read_once(self, key: Any, read: Callable[[], Awaitable[Page]]) -> Page:
         """The result of ``read``, which is called once for all who ask for the same before it has begun."""
 
@@ -66,8 +66,7 @@ class Sources:
 
         if key not in self.reads:
             self.reads[key] = asyncio.ensure_future(begin())
-            # All who wait may be gone by the time it fails.
-            self.reads[key].add_done_callback(lambda read: read.cancelled() or read.exception())
+            drop_failure(self.reads[key])
         return await asyncio.shield(self.reads[key])
 
 
@@ -87,7 +86,10 @@ class Attachment:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._catching: asyncio.Task[None] | None = None
         self._joined = False
-        self._first = True
+        self._told = False
+        """Whether the viewer was told that he has everything there was when he began."""
+        self._unsure = True
+        """Whether there may well be nothing to catch up with."""
         self.ended = False
 
     def start(self) -> None:
@@ -137,6 +139,7 @@ class Attachment:
 
     def missed(self) -> None:
         """Hints were lost: read again."""
+        self._unsure = True
         self.subscription.behind = True
         self._look()
 
@@ -177,7 +180,7 @@ class Attachment:
         while subscription.behind and not subscription.paused and not self.ended:
             cursor = subscription.begin()
             try:
-                page = await self._catch_up(cursor)
+                page = await self._level(cursor) or await self._catch_up(cursor)
             except NotFound:
                 self._gone()
                 return
@@ -192,10 +195,18 @@ class Attachment:
                 return
             pause = 0.0
             self._send(subscription.apply(page))
-            if self._first and not page.more:
-                self._first = False
+            if not self._told and not page.more:
+                self._told = True
                 self._send([encode(self._caught_up())])
             self._release(subscription.cursor.version)
+
+    async def _level(self, cursor: Cursor) -> Page | None:
+        """For who comes back: the empty page, if nothing has happened meanwhile. None: read, as there is more to it."""
+        unsure, self._unsure = self._unsure, False
+        if not unsure or cursor.version == 0:
+            return None
+        truth = await self.sources.truths.get(self.topic)
+        return Page([], cursor) if truth == Truth(cursor, self.user_id) else None
 
     def _send(self, frames: list[str]) -> None:
         for frame in frames:
@@ -222,29 +233,63 @@ class Attachment:
 
 
 class ThreadAttachment(Attachment):
-    """Follows one thread. Without a cursor it begins with the window of the path's last messages (or everything)."""
+    """Follows one thread. Without a cursor it begins with the window of the path's last messages (or everything), and
+    with an old one where the window is less than what has changed. ``within``: a window of more bytes than that is no
+    choice. For who reads in parts of that size it would be begun anew with each part."""
 
     def __init__(
-        self, sources: Sources, user_id: Any, thread: UUID, cursor: Cursor, sink: Sink, *, everything: bool = False
+        self,
+        sources: Sources,
+        user_id: Any,
+        thread: UUID,
+        cursor: Cursor,
+        sink: Sink,
+        *,
+        everything: bool = False,
+        within: float = inf,
     ) -> None:
         super().__init__(sources, user_id, cursor, sink)
         self.thread = thread
-        self.topic = thread_topic(thread)
+        self.topic = topics.thread(thread)
         self._everything = everything
+        self._within = within
         self._view: Window | None = None
+        self._paging = False
 
     async def _catch_up(self, cursor: Cursor) -> Page:
-        database, run_log = self.sources.database, self.sources.log
-        while True:
-            if cursor.version == 0 and not self._everything:
-                self._view = await database(catchup.window, self.user_id, self.thread)
-            elif self._view is not None and cursor.version >= self._view.version:
+        database = self.sources.database
+        try:
+            if cursor.version == 0:
+                return await self._begin()
+            if self._view is not None and cursor.version >= self._view.version:
                 self._view = None
-            read = functools.partial(catchup.catch_up, database, run_log, self.user_id, self.thread, cursor, self._view)
-            try:
-                return await self.sources.read_once((self.user_id, self.thread, cursor, self._view), read)
-            except Ahead:
-                cursor = Cursor()
+            page = await self._read(cursor)
+            if page.more and not self._paging and not self._everything:
+                # A long way to go: decided once, at its first page.
+                view = await database(catchup.window_if_less, self.user_id, self.thread, cursor, self._within)
+                if view is not None:
+                    return await self._begin(view)
+            self._paging = page.more
+            return page
+        except Ahead:
+            return await self._begin()
+
+    async def _begin(self, view: Window | None = None) -> Page:
+        """The first page for who has nothing, or is to drop what he has: he is told anew when he has everything."""
+        self._told = False
+        if view is None and not self._everything:
+            view = await self.sources.database(catchup.window, self.user_id, self.thread)
+        self._view = view
+        page = await self._read(Cursor())
+        self._paging = page.more
+        return page
+
+    async def _read(self, cursor: Cursor) -> Page:
+        sources, view = self.sources, self._view
+        read = functools.partial(
+            catchup.catch_up, sources.database, sources.log, self.user_id, self.thread, cursor, view
+        )
+        return await sources.read_once((self.user_id, self.thread, cursor, view), read)
 
     def _caught_up(self) -> dict[str, Any]:
         return {"type": "caught_up", "thread": str(self.thread), "cursor": str(self.subscription.cursor)}
@@ -259,21 +304,21 @@ class InboxAttachment(Attachment):
 
     def __init__(self, sources: Sources, user_id: Any, cursor: Cursor, sink: Sink, *, everything: bool = False) -> None:
         super().__init__(sources, user_id, cursor, sink)
-        self.topic = inbox_topic(user_id)
+        self.topic = topics.inbox(user_id)
         self._everything = everything
 
     async def _catch_up(self, cursor: Cursor) -> Page:
-        return await self.sources.database(catchup.read_inbox, self.user_id, cursor, self._everything)
+        return await self.sources.database(read_inbox, self.user_id, cursor, self._everything)
 
     def _caught_up(self) -> dict[str, Any]:
         return {"type": "caught_up", "inbox": True, "cursor": str(self.subscription.cursor)}
 
 
-async def compare(database: Database, log: RunLog, topics: Any) -> dict[str, Truth]:
+async def compare(database: Database, log: RunLog, heard: Collection[str]) -> dict[str, Truth]:
     """The truth of each topic that is still there: what the hub compares its listeners with."""
-    threads = [UUID(topic[7:]) for topic in topics if topic.startswith("thread.")]
-    inboxes = {topic[6:]: topic for topic in topics if topic.startswith("inbox.")}
-    of_threads, of_inboxes = await catchup.truths(database, log, threads, list(inboxes))
-    return {thread_topic(thread): truth for thread, truth in of_threads.items()} | {
-        inboxes[str(user)]: truth for user, truth in of_inboxes.items()
+    threads = [thread for topic in heard if (thread := topics.of_thread(topic)) is not None]
+    inboxes = [user for topic in heard if (user := topics.of_inbox(topic)) is not None]
+    of_threads, of_inboxes = await truths(database, log, threads, inboxes)
+    return {topics.thread(thread): truth for thread, truth in of_threads.items()} | {
+        topics.inbox(user): truth for user, truth in of_inboxes.items()
     }

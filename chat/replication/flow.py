@@ -69,11 +69,15 @@ class Bucket:
     level: float
     at: float
 
-    def take(self, now: float) -> float:
-        """Take one. Returns 0.0, or the seconds until there is one."""
+    def take(self, now: float, count: int = 1) -> float:
+        """Take so many. Returns 0.0, or, having taken none, the seconds until there are as many."""
         self.level = min(self.burst, self.level + (now - self.at) * self.rate)
         self.at = now
-        if self.level >= 1:
-            self.level -= 1
+        if self.level >= count:
+            self.level -= count
             return 0.0
-        return (1 - self.level) / self.rate
+        return (count - self.level) / self.rate
+
+    def full(self, now: float) -> bool:
+        """Whether it is as good as a new one."""
+        return self.level + (now - self.at) * self.rate >= self.burst

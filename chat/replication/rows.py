@@ -66,19 +66,20 @@ def message_rows(thread: Thread, messages: Iterable[Message], *, known: Iterable
         children[None] = [str(pk) for pk in roots]
     for pk, parent in siblings.filter(parent__in=parents).order_by("created_at", "id").values_list("pk", "parent"):
         children[parent].append(str(pk))
-    unplaced = (Message.Status.QUEUED, Message.Status.UNQUEUED)
     rows: list[MessageRow] = []
     for message in messages:
         row: MessageRow = {
             "id": str(message.pk),
             "parent": _id(message.parent_id),
             "after": _id(message.after_id),
-            "siblings": [str(message.pk)] if message.status in unplaced else children[message.parent_id],
+            "siblings": [str(message.pk)] if message.status in Message.UNPLACED else children[message.parent_id],
             "role": message.role,  # type: ignore[typeddict-item]
             "author": message.author,
             "status": message.status,  # type: ignore[typeddict-item]
+            "error": message.error,  # type: ignore[typeddict-item]
             "text_length": len(message.text),
             "reasoning_length": len(message.reasoning),
+            "reasoning_ms": message.reasoning_ms,
             "run": _id(message.run_id),
             "seq": message.seq,
             "version": message.version,

@@ -7,7 +7,7 @@ answer's beginning, and tokens that are late are given out together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from itertools import chain, islice
 
 from chat.protocol import Part, end, reasoning, start, text, usage
@@ -34,7 +34,7 @@ class DemoProvider(Provider):
     async def models(self) -> list[str]:
         return ["demo", "demo-fast", "demo-thinker"]
 
-    async def stream(self, conversation: Conversation) -> AsyncIterator[Part]:
+    async def stream(self, conversation: Conversation) -> AsyncGenerator[Part]:
         options = {**self._options, **conversation.parameters}
         model = conversation.model or "demo"
         haste = FAST if model == "demo-fast" else 1

@@ -23,6 +23,7 @@ import orjson
 
 from chat.errors import ProviderProtocol, ProviderRefused, ProviderTimeout, ProviderUnavailable, RunError
 from chat.protocol import Part
+from chat.providers.authors import named
 from chat.providers.base import Conversation, Provider
 from chat.providers.openai.answer import Answer
 from chat.providers.openai.failures import refusal, retry_after
@@ -96,7 +97,7 @@ class OpenAIProvider(Provider):
         # Connections belong to the event loop they were opened in.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = WeakKeyDictionary()
 
-    async def stream(self, conversation: Conversation) -> AsyncIterator[Part]:
+    async def stream(self, conversation: Conversation) -> AsyncGenerator[Part]:
         loop = asyncio.get_running_loop()
         first = loop.time() + self._first_part_timeout
         total = loop.time() + self._total_timeout
@@ -183,8 +184,9 @@ class OpenAIProvider(Provider):
         return response.http_response.aiter_bytes()
 
     def _request(self, conversation: Conversation, model: str) -> dict[str, Any]:
-        messages = [{"role": "system", "content": conversation.system_prompt}] if conversation.system_prompt else []
-        messages += [{"role": turn.role, "content": turn.text} for turn in conversation.turns if turn.text]
+        system_prompt, turns = named(conversation)
+        messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
+        messages += [{"role": turn.role, "content": turn.text} for turn in turns]
         body = {**self._body, **conversation.parameters}
         if conversation.continues is not None and messages and messages[-1]["role"] == "assistant":
             body |= self._continue_body

@@ -30,7 +30,9 @@ class Answer:
         """The last part was given out."""
         self._author = author
         self._started = started
-        self._usage: dict[str, Any] = {}
+        self._usage: Any = None
+        self._counted = (0, 0)
+        """Tokens in and out that were given out by now."""
 
     def read(self, data: bytes) -> Iterator[Part]:
         """The parts of one value. Raises RunError when it is a failure, after what was said before it."""
@@ -43,8 +45,6 @@ class Answer:
         chunk = _object(data)
         if chunk.get("error") or chunk.get("object") == "error":
             raise refusal(None, chunk.get("error") or chunk)
-        if isinstance(found := chunk.get("usage"), dict):
-            self._usage = found
         thought, said, reason = _first_choice(chunk)
         if thought or said:
             self.said = True
@@ -53,6 +53,8 @@ class Answer:
                 yield reasoning(self.message, thought)
             if said:
                 yield text(self.message, said)
+        self._usage = chunk.get("usage") or self._usage
+        yield from self._count()
         if reason:
             self._finish(reason)
 
@@ -64,15 +66,23 @@ class Answer:
             return
         self.closed = True
         yield from self._start()
-        tokens = self._usage.get("prompt_tokens"), self._usage.get("completion_tokens")
-        if isinstance(tokens[0], int) and isinstance(tokens[1], int):
-            yield usage(self.message, input=tokens[0], output=tokens[1])
+        yield from self._count()
         yield end(self.message)
 
     def _start(self) -> Iterator[Part]:
         if not self._started:
             self._started = True
             yield start(self.message, author=self._author)
+
+    def _count(self) -> Iterator[Part]:
+        """What the answer has cost since it was counted last. Servers count over all of it: at its end, or with every
+        chunk, so that one that is stopped has a count too."""
+        if not self._started or not isinstance(self._usage, dict):
+            return
+        read, written = self._usage.get("prompt_tokens"), self._usage.get("completion_tokens")
+        if isinstance(read, int) and isinstance(written, int) and (read, written) != self._counted:
+            yield usage(self.message, input=read - self._counted[0], output=written - self._counted[1])
+            self._counted = (read, written)
 
     def _finish(self, reason: str) -> None:
         if reason == "content_filter":

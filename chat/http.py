@@ -1,0 +1,38 @@
+"""What the HTTP edges share."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.middleware.csrf import rotate_token
+
+from chat.errors import ChatError, Unauthenticated
+
+
+def let_go(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Who was signed in has left: their browser is to drop the pages that it keeps. Where it does not, as without
+    HTTPS, these find another CSRF cookie than they had, and hide before they are shown (page/life.js)."""
+    rotate_token(request)
+    response["Clear-Site-Data"] = '"cache"'
+
+
+def failure(error: ChatError) -> JsonResponse:
+    """The error object as a response."""
+    response = JsonResponse(error.as_dict(), status=error.status)
+    response["Cache-Control"] = "no-store"
+    if error.retry_after is not None:
+        response["Retry-After"] = str(ceil(error.retry_after))
+    if isinstance(error, Unauthenticated):
+        response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+async def write(send: Any, response: HttpResponse) -> None:
+    """A response to a request that Django's handler has no part in: as ASGI messages."""
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Content-Length"] = str(len(response.content))
+    headers = [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in response.items()]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.content})
