@@ -5,22 +5,38 @@
  *     client.start();
  *     const transcript = client.follow(thread);
  *     transcript.addEventListener("text", () => show(transcript.path));
- *     await client.do("send", { thread, message: newId(), run: newId(), text: "Hello" });
+ *     await client.send(thread, "Hello");
+ *
+ * It needs what browsers and Node have: WebSocket, fetch, EventTarget, crypto. Commands give a promise of their reply, which is
+ * rejected with Refused if the server refuses; each may be given at any time, and is sent again until it is answered.
  *
  * Tells `state` (see connection.js), `welcome`, and `fault` (detail: an error that answers no command of ours).
  */
 
-import { Connection, systemClock } from "./connection.js";
+import { Api } from "./api.js";
+import { systemClock } from "./clock.js";
+import { Connection } from "./connection.js";
 import { newId } from "./ids.js";
 import { Inbox } from "./inbox.js";
-import { Outbox } from "./outbox.js";
+import { Outbox, Refused } from "./outbox.js";
+import { part } from "./parting.js";
 import { Transcript } from "./transcript.js";
+import { apiBeside, transportsTo, turnOf } from "./transports.js";
+
+export { newId, Refused };
 
 /** Transcripts that are kept when nobody follows them, so that going back to one needs only what is new. */
 const KEPT = 20;
 /** An attach that failed for the server's own reasons is tried again after … */
 const ATTACH_AGAIN = 2_000;
+/** Bytes of a frame: one that is longer the server could not even tell whose it is. */
+const MAX_FRAME = 65_536;
 const INBOX = "inbox";
+const TOO_LONG = "This is longer than the server allows.";
+const TOO_LARGE = { code: "too_large", status: 413, message: TOO_LONG, retryable: false };
+
+/** Not of the protocol: the connection is somebody else's by now. */
+export const OTHER_USER = "other_user";
 
 export class Client extends EventTarget {
   #transcripts = new Map();
@@ -29,19 +45,30 @@ export class Client extends EventTarget {
   #attaching = new Map();
   /** Detached, and the server may not know yet: thread or INBOX → the id of the detach. What comes is of before. */
   #detaching = new Map();
-  #inboxAll = false;
+  /** Replies that came before the changes they speak of: over HTTP each has a way of its own. */
+  #early = [];
+  #api;
+  #user;
   #clock;
 
-  /** The options of Connection, and the outbox's `store`. */
-  constructor({ store, clock = systemClock, ...options }) {
+  /**
+   * The options of `transportsTo`, the outbox's `store`, and `random` of Connection. `user`: the id of whom it acts for;
+   * where somebody else has signed in since, it is refused with OTHER_USER and sends nothing. `via`: what
+   * `connection.via` was not long ago on this network, to begin with it.
+   */
+  constructor({ store, user = null, clock = systemClock, random, ...options }) {
     super();
+    this.#user = user;
     this.#clock = clock;
     this.inbox = new Inbox();
     this.outbox = new Outbox(store);
     this.welcome = null;
+    this.#api = new Api({ ...options, base: apiBeside(options.url), clock });
     this.connection = new Connection({
-      ...options,
+      transports: transportsTo({ ...options, clock }),
+      turn: turnOf(options.via),
       clock,
+      random,
       onframe: (frame) => this.#receive(frame),
       onstate: (state) => this.dispatchEvent(new CustomEvent("state", { detail: state })),
     });
@@ -49,6 +76,16 @@ export class Client extends EventTarget {
 
   start() {
     this.connection.start();
+  }
+
+  /** Be connected no longer. What is held is kept, and goes on after another `start`. */
+  close() {
+    this.connection.close();
+  }
+
+  /** The page may be gone in a moment: what has no reply yet is said once more, by requests that outlive it. */
+  part() {
+    if (this.connection.state.name !== "refused") part(this.outbox.changes, this.#api);
   }
 
   /** The thread's transcript, followed or not. */
@@ -75,26 +112,114 @@ export class Client extends EventTarget {
   /** Leave it as it is. */
   unfollow(thread) {
     if (this.#followed.delete(thread)) this.#detach(thread);
+    this.#replyIfDue();
   }
 
-  /** All of the inbox, not the newest items only. */
-  followWholeInbox() {
-    this.#inboxAll = true;
-    this.inbox.cursor = null;
-    this.#again(INBOX);
+  /** Bring the next page of older chats into the inbox: of the archived ones, or of the others. */
+  async older(archived = false) {
+    if (this.inbox.hasOlder(archived)) await this.inbox.bringOlder(archived, (what) => this.do("search", what));
   }
 
   /** Do a command: now, or when the connection is back. The promise gives its result, or is rejected with Refused. */
   do(type, fields) {
     const command = { type, id: newId(), ...fields };
     const reply = this.outbox.add(command);
-    this.connection.send(command);
+    this.#give(command);
     return reply;
   }
 
   /** Send a thread's refused commands again. */
   retry(thread) {
-    for (const command of this.outbox.retry(thread)) this.connection.send(command);
+    for (const command of this.outbox.retry(thread)) this.#give(command);
+  }
+
+  #give(command) {
+    const size = new TextEncoder().encode(JSON.stringify(command)).length;
+    if (size > MAX_FRAME) this.outbox.settle(command.id, null, TOO_LARGE);
+    else this.connection.send(command);
+  }
+
+  // ------------------------------------------------------------------------------------------------------- commands
+  // `seen`, what was on screen of the messages of the running run, is all that is held of them unless it is given.
+
+  /** A new thread: its id. */
+  async create(thread = newId(), fields = {}) {
+    await this.do("create", { thread, ...fields });
+    return thread;
+  }
+
+  /** A message and a run that answers it: `{message, run}`. Options: parent, model, seen, and on_busy ("queue",
+   * "interrupt" or "reject"). */
+  async send(thread, text, options = {}) {
+    const ids = { message: newId(), run: newId() };
+    const seen = options.on_busy === "interrupt" ? this.#seen(thread, options) : {};
+    await this.do("send", { thread, ...ids, text, ...seen, ...options });
+    return ids;
+  }
+
+  /** Another version of the user's message `of`, and a run that answers it: `{message, run}`. */
+  async edit(thread, of, text, options = {}) {
+    const ids = { message: newId(), run: newId() };
+    await this.do("edit", { thread, of, ...ids, text, ...this.#seen(thread, options), ...options });
+    return ids;
+  }
+
+  /** Another answer beside the answer `of`: its run. */
+  async regenerate(thread, of, options = {}) {
+    const run = newId();
+    await this.do("regenerate", { thread, of, run, ...this.#seen(thread, options), ...options });
+    return run;
+  }
+
+  /** Go on with the answer `of`, which was cut: the run that does. */
+  async continue(thread, of) {
+    const run = newId();
+    await this.do("continue", { thread, of, run });
+    return run;
+  }
+
+  /** The path leads through this message from now on. */
+  select(thread, message) {
+    return this.do("select", { thread, message });
+  }
+
+  /** End the run where it was read. A queued one is taken back. */
+  stop(thread, run, options = {}) {
+    return this.do("stop", { thread, run, ...this.#seen(thread, options, run), ...options });
+  }
+
+  /** Everything up to this message was read. */
+  read(thread, message) {
+    return this.do("read", { thread, message });
+  }
+
+  /** Set title, model, system_prompt, archived or pinned. */
+  update(thread, fields) {
+    return this.do("update", { thread, ...fields });
+  }
+
+  delete(thread) {
+    return this.do("delete", { thread });
+  }
+
+  /** Add the messages before those of the path that are held; whether there are more. */
+  async history(thread, limit) {
+    const transcript = this.transcript(thread);
+    if (!transcript.hasEarlier) return false;
+    const found = await this.do("history", { thread, before: transcript.path[0].id, limit });
+    transcript.addEarlier(found);
+    return found.more;
+  }
+
+  /** Threads with the query in title or texts, a page of them: `{items, more}`. */
+  search(query, before) {
+    return this.do("search", { query, before });
+  }
+
+  #seen(thread, options, run) {
+    if ("seen" in options) return {};
+    const seen = this.transcript(thread).seen(run);
+    return seen === undefined ? {} : { seen };
   }
 
   // ------------------------------------------------------------------------------------------------------- frames
@@ -113,7 +238,8 @@ export class Client extends EventTarget {
         this.#welcomed(frame);
         break;
       case "reply":
-        this.#replied(frame);
+        this.#early.push(frame);
+        this.#replyIfDue();
         break;
       case "error":
         this.#refused(frame);
@@ -124,6 +250,7 @@ export class Client extends EventTarget {
       case "caught_up":
       case "gone":
         if (this.#hears(frame)) this.apply(frame);
+        this.#replyIfDue();
         break;
     }
   }
@@ -135,13 +262,32 @@ export class Client extends EventTarget {
   }
 
   #welcomed(frame) {
+    if (this.#user !== null && frame.user.id !== this.#user) {
+      this.connection.refuse(OTHER_USER);
+      return;
+    }
     this.welcome = frame;
     this.#attaching.clear();
     this.#detaching.clear();
+    this.#early = [];
     this.#attach(INBOX);
     for (const thread of this.#followed) this.#attach(thread);
     for (const command of this.outbox.unanswered) this.connection.send(command);
     this.dispatchEvent(new Event("welcome"));
+  }
+
+  /** Take the replies whose changes are there, as they are on a websocket. */
+  #replyIfDue() {
+    const early = this.#early;
+    this.#early = early.filter((reply) => this.#isAhead(reply));
+    for (const reply of early) if (!this.#early.includes(reply)) this.#replied(reply);
+  }
+
+  #isAhead({ id, result }) {
+    const thread = this.outbox.unanswered.find((command) => command.id === id)?.thread;
+    if (!this.#followed.has(thread) || this.outbox.awaits("create", thread)) return false;
+    const transcript = this.transcript(thread);
+    return transcript.gone === null && result.version > transcript.version;
   }
 
   #replied({ id, result }) {
@@ -153,6 +299,7 @@ export class Client extends EventTarget {
   }
 
   #refused({ type, id, ...error }) {
+    for (const [topic, detach] of this.#detaching) if (detach === id) this.#notDetached(topic, error.retry_after);
     const topic = this.#attaching.get(id);
     if (topic !== undefined) {
       this.#attaching.delete(id);
@@ -170,7 +317,7 @@ export class Client extends EventTarget {
   #attach(topic) {
     if (this.outbox.awaits("create", topic)) return;
     const id = newId();
-    const what = topic === INBOX ? { inbox: true, all: this.#inboxAll } : { thread: topic };
+    const what = topic === INBOX ? { inbox: true } : { thread: topic };
     const { cursor } = topic === INBOX ? this.inbox : this.transcript(topic);
     if (this.connection.send({ type: "attach", id, ...what, ...(cursor === null ? {} : { cursor }) })) {
       this.#attaching.set(id, topic);
@@ -188,6 +335,14 @@ export class Client extends EventTarget {
     const id = newId();
     const what = topic === INBOX ? { inbox: true } : { thread: topic };
     if (this.connection.send({ type: "detach", id, ...what })) this.#detaching.set(topic, id);
+  }
+
+  #notDetached(topic, seconds) {
+    this.#detaching.delete(topic); // if it is followed again, its attach has replaced the attachment
+    const again = () => {
+      if (!this.#followed.has(topic)) this.#detach(topic);
+    };
+    if (topic !== INBOX && !this.#followed.has(topic)) this.#clock.set(again, seconds ? seconds * 1000 : ATTACH_AGAIN);
   }
 
   #again(topic) {

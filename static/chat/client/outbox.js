@@ -2,14 +2,13 @@
  * Commands that have no reply yet, in the order they were given.
  *
  * They are sent again after every reconnect with the same ids, which changes nothing on the server if the first one
- * arrived. Refused ones that hold what a person wrote (`create`, `send`) stay here with their error until they are
+ * arrived. Refused ones that hold what a person wrote (`create`, `send`, `edit`) stay here with their error until they are
  * tried again or discarded. Everything except questions (`history`, `search`) is kept in the `store`, if there is one,
  * and so survives a reload.
  */
 
-
 const QUESTIONS = new Set(["history", "search"]);
-const WRITTEN = new Set(["create", "send"]);
+const WRITTEN = new Set(["create", "send", "edit"]);
 
 /** A command was refused: `error` is the protocol's error object. */
 export class Refused extends Error {
@@ -41,6 +40,11 @@ export class Outbox extends EventTarget {
   /** The commands whose reply is awaited, in order. */
   get unanswered() {
     return this.#entries.filter((entry) => !entry.error).map((entry) => entry.command);
+  }
+
+  /** Those of them that change something. */
+  get changes() {
+    return this.unanswered.filter((command) => !QUESTIONS.has(command.type));
   }
 
   /** Whether a command of this type on this thread awaits its reply. */
@@ -81,7 +85,7 @@ export class Outbox extends EventTarget {
     return refused.map((entry) => entry.command);
   }
 
-  /** Forget a refused `send`, and a refused `create` that nothing else needs. */
+  /** Forget a refused message, and a refused `create` that nothing else needs. */
   discard(id) {
     const entry = this.#entries.find((candidate) => candidate.command.id === id && candidate.error);
     if (entry === undefined) return;

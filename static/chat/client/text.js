@@ -1,6 +1,7 @@
 /** Lengths of the protocol count Unicode code points; JavaScript's strings count UTF-16 units. */
 
-const isHigh = (unit) => (unit & 0xfc00) === 0xd800;
+/** Whether a UTF-16 unit is the first half of a pair. */
+export const isHigh = (unit) => (unit & 0xfc00) === 0xd800;
 const isLow = (unit) => (unit & 0xfc00) === 0xdc00;
 
 /** The number of code points. */

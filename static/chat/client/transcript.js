@@ -3,9 +3,10 @@
  *
  * The rule for events is the protocol's. A change's rows are applied by id; text in a row replaces, lengths cut. A
  * delta is dropped if its end is at or below our seq or its run has ended, applied if it begins at our seq, and
- * otherwise a gap: then `apply` returns "gap" and whoever owns the attachment attaches again.
+ * otherwise a gap: then `apply` returns "gap", nothing has changed, and whoever owns the attachment attaches again.
  *
- * Tells `rows` when a row has changed, `text` (detail: a set of message ids) when text was appended.
+ * Tells `rows` when a row has changed, `text` (detail: a set of message ids) when text was appended. While a state is
+ * only partly there (`complete` is false) it tells nothing: `caught_up` follows.
  */
 
 import { length, prefix } from "./text.js";
@@ -23,6 +24,8 @@ export class Transcript extends EventTarget {
     this.id = id;
     /** How often the server sent what did not fit: never, on an ordered transport. */
     this.gaps = 0;
+    /** How often it was brought up to date. */
+    this.caughtUp = 0;
     /** The error's code, when the thread is not ours to read (any more). */
     this.gone = null;
     this.#begin();
@@ -52,6 +55,7 @@ export class Transcript extends EventTarget {
         this.cursor = event.cursor;
         this.gone = null;
         this.complete = true;
+        this.caughtUp++;
         this.dispatchEvent(new Event("rows"));
         return "applied";
       case "gone":
@@ -101,6 +105,12 @@ export class Transcript extends EventTarget {
     return [...this.messages.values()].filter((message) => message.run === run.id && message.role === "assistant");
   }
 
+  /** What is held of a run's answers, as `stop` wants it; undefined if nothing is known of such a run. */
+  seen(run = this.running?.id) {
+    if (!this.runs.has(run)) return undefined;
+    return Object.fromEntries(this.writtenBy({ id: run }).map((answer) => [answer.id, length(answer.text)]));
+  }
+
   /** Messages that wait for their turn, in the order they will have. */
   get queued() {
     const place = (message) => this.runs.get(message.run)?.place ?? Infinity;
@@ -123,29 +133,28 @@ export class Transcript extends EventTarget {
       this.complete = false;
     } else if (event.to < this.version) {
       return "dropped";
-    } else if (event.from > this.version) {
-      return this.#gap();
     }
+    if (event.from > this.version || !event.messages.every((row) => this.#reaches(row))) return this.#gap();
     if (event.row !== undefined) this.row = event.row;
     for (const run of event.runs) this.#putRun(run);
     const seqs = new Map();
     for (const row of event.messages) {
-      if (!this.#put(row)) return this.#gap();
+      this.#put(row);
       if (row.text !== undefined && row.run !== null && row.role === "assistant") {
         seqs.set(row.run, Math.max(row.seq, seqs.get(row.run) ?? 0));
       }
     }
-    for (const [run, seq] of seqs) if (!ended(this.runs.get(run))) this.#seqs.set(run, seq);
+    for (const [run, seq] of seqs) if (this.#seqs.has(run)) this.#seqs.set(run, seq);
     this.version = event.to;
     this.cursor = event.cursor;
-    this.dispatchEvent(new Event("rows"));
+    this.#tell(new Event("rows"));
     return "applied";
   }
 
   #delta(event) {
     const seq = this.#seqs.get(event.run);
     if (ended(this.runs.get(event.run)) || event.to <= seq) return "dropped";
-    if (seq !== undefined && event.from !== seq) return this.#gap();
+    if (event.from !== seq) return this.#gap();
     const grown = new Set();
     let started = false;
     for (const [kind, id, value] of event.parts) {
@@ -153,8 +162,10 @@ export class Transcript extends EventTarget {
         this.#start(event.run, id, value);
         started = true;
       } else if (kind === "text" || kind === "reasoning") {
-        const message = this.messages.get(id) ?? this.#start(event.run, id, {});
-        message[kind] += value;
+        this.#begun(event.run, id)[kind] += value;
+        grown.add(id);
+      } else if (kind === "reasoned") {
+        this.#begun(event.run, id).reasoning_ms += value;
         grown.add(id);
       } else if (kind === "end" && this.messages.has(id)) {
         this.messages.get(id).ended = true;
@@ -163,14 +174,22 @@ export class Transcript extends EventTarget {
     }
     this.#seqs.set(event.run, event.to);
     this.cursor = event.cursor;
-    if (started) this.dispatchEvent(new Event("rows"));
-    this.dispatchEvent(new CustomEvent("text", { detail: grown }));
+    if (started) this.#tell(new Event("rows"));
+    this.#tell(new CustomEvent("text", { detail: grown }));
     return "applied";
+  }
+
+  #tell(event) {
+    if (this.complete) this.dispatchEvent(event);
   }
 
   #gap() {
     this.gaps++;
     return "gap";
+  }
+
+  #begun(run, id) {
+    return this.messages.get(id) ?? this.#start(run, id, {});
   }
 
   /** A message begins whose row comes later. Begun again by a repeated run, it begins empty. */
@@ -184,6 +203,7 @@ export class Transcript extends EventTarget {
       role,
       author,
       status: "streaming",
+      error: null,
       run,
       seq: 0,
       version: 0,
@@ -192,32 +212,39 @@ export class Transcript extends EventTarget {
       ...held,
       text: "",
       reasoning: "",
+      reasoning_ms: 0,
       ended: false,
     };
     this.messages.set(id, message);
     return message;
   }
 
-  /** Whether we had the text that the row refers to. */
-  #put({ text, reasoning, text_length, reasoning_length, ...fields }) {
-    const message = this.messages.get(fields.id) ?? { text: "", reasoning: "", ended: false };
+  /** Whether we have the text that the row refers to. */
+  #reaches({ id, text, text_length, reasoning_length }) {
+    if (text !== undefined || text_length === undefined) return true;
+    const held = this.messages.get(id) ?? { text: "", reasoning: "" };
+    return length(held.text) >= text_length && length(held.reasoning) >= reasoning_length;
+  }
+
+  #put({ text, reasoning, text_length, reasoning_length, reasoning_ms, ...fields }) {
+    const message = this.messages.get(fields.id) ?? { text: "", reasoning: "", reasoning_ms: 0, ended: false };
     Object.assign(message, fields);
     this.messages.set(fields.id, message);
     if (text !== undefined) {
       message.text = text;
       message.reasoning = reasoning ?? "";
+      message.reasoning_ms = reasoning_ms ?? 0;
     } else if (text_length !== undefined) {
-      if (length(message.text) < text_length || length(message.reasoning) < reasoning_length) return false;
       message.text = prefix(message.text, text_length);
       message.reasoning = prefix(message.reasoning, reasoning_length);
+      message.reasoning_ms = reasoning_ms ?? message.reasoning_ms;
     }
-    return true;
   }
 
   #putRun(run) {
     this.runs.set(run.id, run);
     const seq = this.#seqs.get(run.id);
-    if (ended(run) || run.state === "queued") this.#seqs.delete(run.id);
+    if (run.state !== "running") this.#seqs.delete(run.id);
     // Within a lease our own seq is the truth: the row's is the checkpoint's.
     else if (seq === undefined || leaseOf(run.seq) > leaseOf(seq)) this.#seqs.set(run.id, run.seq);
   }

@@ -1,29 +1,37 @@
 /** The box to write in: keys, size, the draft of each thread, and the choice of a model. */
 
-import { kilobytes } from "./words.js";
-
-const encoder = new TextEncoder();
-/** With a keyboard Enter sends; on a phone it makes a new line, as everywhere on a phone. */
-const hasKeyboard = matchMedia("(hover: hover) and (pointer: fine)");
+import { fit, hasKeyboard } from "./editor.js";
+import { composes } from "./keys.js";
+import { sizeWords } from "./words.js";
 
 export class Composer {
   #nodes;
   #store;
   #key = null;
   #limit = Infinity;
+  #busy = false;
 
-  /** `nodes`: form, input, send, stop, hint. `store`: get(key), set(key, value). `onsend(text)`, `onstop()`. */
-  constructor(nodes, store, { onsend, onstop }) {
+  /**
+   * `nodes`: form, input, send, interrupt, stop, hint. `store`: get(key), set(key, value). `onsend(text, {now})`, `now`:
+   * without waiting for the answer that is being written; `onstop()`, `onedit()` (the last thing that was said).
+   */
+  constructor(nodes, store, { onsend, onstop, onedit }) {
     this.#nodes = nodes;
     this.#store = store;
     this.onsend = onsend;
-    const { form, input, stop } = nodes;
+    const { form, input, interrupt, stop } = nodes;
     input.enterKeyHint = hasKeyboard.matches ? "send" : "enter";
     input.addEventListener("input", () => this.#changed());
     input.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing || !hasKeyboard.matches) return;
-      event.preventDefault();
-      this.#submit();
+      if (composes(event)) return;
+      const now = event.ctrlKey || event.metaKey;
+      if (event.key === "ArrowUp" && !input.value) {
+        event.preventDefault();
+        onedit();
+      } else if (event.key === "Enter" && !event.shiftKey && (now || hasKeyboard.matches)) {
+        event.preventDefault();
+        this.#submit(now);
+      }
     });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -33,8 +41,9 @@ export class Composer {
       if (event.target === form) input.focus();
     });
     stop.addEventListener("click", () => onstop());
+    interrupt.addEventListener("click", () => this.#submit(true));
     // Pressing a button leaves the focus, and a phone's keyboard, where they are.
-    for (const button of [stop, nodes.send]) button.addEventListener("mousedown", (event) => event.preventDefault());
+    for (const button of [stop, interrupt, nodes.send]) button.addEventListener("mousedown", (event) => event.preventDefault());
   }
 
   /** The thread (or "new") whose draft is written from now on. */
@@ -43,13 +52,20 @@ export class Composer {
     this.#write(this.#store.get(this.#key) ?? "");
   }
 
+  /** The thread is deleted, and its draft with it. */
+  forget(thread) {
+    this.#store.set(`draft:${thread}`, "");
+  }
+
   /** Put text back that was written before in a thread, in front of what is there. */
   give(key, text) {
     const place = `draft:${key}`;
-    const there = this.#store.get(place);
-    this.#store.set(place, there?.trim() ? `${text}\n${there}` : text);
-    if (place !== this.#key) return;
-    this.open(key);
+    const isShown = place === this.#key;
+    const there = isShown ? this.#nodes.input.value : this.#store.get(place);
+    const both = there?.trim() ? `${text}\n${there}` : text;
+    this.#store.set(place, both);
+    if (!isShown) return;
+    this.#write(both);
     this.focus();
   }
 
@@ -60,7 +76,8 @@ export class Composer {
 
   /** Whether an answer can be stopped. */
   set busy(busy) {
-    this.#nodes.stop.hidden = !busy;
+    this.#busy = busy;
+    this.#judge();
   }
 
   /** Bytes of the longest message. */
@@ -69,42 +86,39 @@ export class Composer {
     this.#judge();
   }
 
-  #submit() {
+  #submit(now = false) {
     const text = this.#nodes.input.value.trim();
     if (!text || this.#nodes.send.disabled) return;
     this.#write("");
     this.#changed();
-    this.onsend(text);
+    this.onsend(text, { now: now && this.#busy });
   }
 
   #write(text) {
     const { input } = this.#nodes;
     input.value = text;
     input.setSelectionRange(text.length, text.length);
-    this.#fit();
+    fit(this.#nodes.input);
     this.#judge();
   }
 
   #changed() {
     this.#store.set(this.#key, this.#nodes.input.value);
-    this.#fit();
+    fit(this.#nodes.input);
     this.#judge();
   }
 
-  #fit() {
-    if (CSS.supports("field-sizing", "content")) return;
-    const { style } = this.#nodes.input;
-    style.height = "auto";
-    style.height = `${this.#nodes.input.scrollHeight}px`;
-  }
-
   #judge() {
-    const { input, send, hint } = this.#nodes;
+    const { input, send, stop, interrupt, hint } = this.#nodes;
     const text = input.value.trim();
-    const size = text.length * 3 > this.#limit ? encoder.encode(text).length : 0;
-    const tooLong = size > this.#limit;
-    hint.textContent = tooLong ? `Too long: ${kilobytes(size)} of ${kilobytes(this.#limit)}` : "";
-    hint.dataset.state = tooLong ? "wrong" : "";
-    send.disabled = !text || tooLong;
+    const { words, wrong } = sizeWords(text, this.#limit);
+    const pressed = [send, stop, interrupt].find((button) => button === document.activeElement);
+    if (hint.textContent !== words) hint.textContent = words;
+    hint.dataset.state = wrong ? "wrong" : "";
+    send.disabled = !text || wrong;
+    interrupt.hidden = !this.#busy || send.disabled;
+    stop.hidden = !this.#busy;
+    // Who has pressed a button by its key goes on in the box.
+    if (pressed?.hidden || pressed?.disabled) input.focus({ preventScroll: true });
   }
 }

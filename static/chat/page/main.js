@@ -1,13 +1,23 @@
 /** The page: takes over the server's HTML, goes on from its state, and wires what people do to the client. */
 
 import { Client } from "../client/client.js";
-import { newId } from "../client/ids.js";
+import { AnswerNews } from "./answer-news.js";
+import { codeOf } from "./code.js";
 import { Composer } from "./composer.js";
+import { Conversation } from "./conversation.js";
+import { copy } from "./copy.js";
+import { errorWords } from "./error-words.js";
+import { Instructions } from "./instructions.js";
+import { listen } from "./keys.js";
+import { csrf, keepAlive } from "./life.js";
+import { ModelChoice } from "./model-choice.js";
 import { Scroll } from "./scroll.js";
 import { Sidebar } from "./sidebar.js";
 import { Status } from "./status.js";
 import { ThreadView } from "./thread-view.js";
 import { memory } from "./memory.js";
+import { titleWords } from "./words.js";
+import { toast } from "./toast.js";
 
 const node = (id) => document.getElementById(id);
 const HOME = new URL(document.querySelector(".new-chat").href).pathname;
@@ -22,6 +32,9 @@ const session = memory(sessionStorage, `rejoin:${user}:`);
 
 const client = new Client({
   url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/chat/`,
+  user,
+  headers: csrf,
+  via: session.get("via"),
   store: {
     load: () => JSON.parse(session.get("outbox") ?? "[]"),
     save: (entries) => session.set("outbox", entries.length ? JSON.stringify(entries) : ""),
@@ -49,98 +62,129 @@ const view = new ThreadView(
     gone: node("gone"),
     earlier: node("earlier"),
     template: node("message-template"),
+    editor: node("editor-template"),
   },
-  { serverNow: () => Date.now() + serverAhead, ondraw: () => drawn() },
+  {
+    serverNow: () => Date.now() + serverAhead,
+    ondraw: () => drawn(),
+    ondrop: (thread, text) => composer.give(thread, text),
+    html,
+  },
 );
 
 const composer = new Composer(
-  { form: node("composer"), input: node("message"), send: node("send"), stop: node("stop"), hint: node("hint") },
+  {
+    form: node("composer"),
+    input: node("message"),
+    send: node("send"),
+    interrupt: node("interrupt"),
+    stop: node("stop"),
+    hint: node("hint"),
+  },
   local,
-  { onsend: send, onstop: stop },
+  { onsend: send, onstop: () => conversation.stop(), onedit: () => conversation.editLast() },
 );
+
+const conversation = new Conversation(client, view, composer, {
+  complain: (words, again) => status.complain(words, again),
+});
 
 const sidebar = new Sidebar(
   client,
   {
     sidebar: node("sidebar"),
+    opener: document.querySelector(".open-sidebar"),
+    closer: document.querySelector(".close-sidebar"),
+    list: node("chats"),
     items: node("items"),
     older: node("older-chats"),
+    which: node("which-chats"),
+    archived: node("archived"),
+    results: node("results"),
+    found: node("found"),
+    field: node("search"),
+    words: node("results-words"),
+    more: node("more-results"),
     template: node("item-template"),
     menu: node("menu"),
-    confirm: node("confirm"),
-    confirmName: node("confirm-name"),
   },
   {
     href,
-    rename: (thread, title) => attempt("update", { thread, title }),
-    remove: (thread) => {
-      attempt("delete", { thread });
-      if (thread === current?.id) go(null);
-    },
+    update: (thread, fields) => conversation.attempt("update", { thread, ...fields }),
+    remove,
+    open: (thread) => go(thread),
   },
 );
+node("find").hidden = false;
+toast(node("toast"), sidebar.undo);
 
 const status = new Status(client, {
   connection: node("connection"),
+  hurry: node("hurry"),
   banner: node("banner"),
   announcer: node("announcer"),
   tick: () => view.tick(),
 });
 
+const news = new AnswerNews();
+
+const model = new ModelChoice(
+  client,
+  { choice: node("model-choice"), select: node("model") },
+  local,
+  { onchoose: (thread, name) => conversation.attempt("update", { thread, model: name }) },
+);
+
+const instructions = new Instructions(
+  { dialog: node("instructions"), input: node("system-prompt"), save: node("save-instructions") },
+  local,
+  { onsave: (thread, words) => conversation.attempt("update", { thread, system_prompt: words }) },
+);
+
 // ------------------------------------------------------------------------------------------------- what people do
 
-/** Do a command; whether it was done. If it is refused, say so, and offer to try again where that may help. */
-async function attempt(type, fields) {
-  try {
-    await client.do(type, fields);
-    return true;
-  } catch ({ error }) {
-    status.complain(error.message, error.retryable ? () => attempt(type, fields) : null);
-    return false;
-  }
+/** Delete a chat: one that is gone already is what was wanted. */
+function remove(thread) {
+  composer.forget(thread);
+  client.delete(thread).catch(({ error }) => error.code === "not_found" || status.complain(errorWords(error)));
 }
 
-function send(text) {
-  let thread = current?.id;
-  if (thread === undefined || current.gone) {
-    thread = newId();
-    client.do("create", { thread, model: node("model").value }).catch(() => {});
-    sent(thread, text);
-    go(thread);
+function send(text, options) {
+  if (current === null || current.gone) {
+    go(conversation.begin(text, { model: model.chosen, ...instructions.take() }));
   } else {
-    sent(thread, text);
+    conversation.send(text, options);
     scroll.toEnd();
   }
 }
 
-/** A refused message stays where it is, with the reason and a button: no other complaint is needed. */
-function sent(thread, text) {
-  client.do("send", { thread, message: newId(), run: newId(), text }).catch(() => {});
-}
-
-async function stop() {
-  const run = current?.running;
-  const asked = client.outbox.unanswered.some((command) => command.type === "stop" && command.run === run?.id);
-  if (run === undefined || asked) return;
-  const seen = view.freeze(run.id);
-  if (!(await attempt("stop", { thread: current.id, run: run.id, seen }))) view.thaw();
-}
-
+/** What a button on a message does, with the message's id. */
 const actions = {
-  regenerate: (id) => attempt("regenerate", { thread: current.id, of: id, run: newId() }),
-  retry: (id) => actions.regenerate(id),
-  resend: () => client.retry(current.id),
-  unqueue: async (id) => {
-    const thread = current.id;
-    const { run, text } = current.messages.get(id);
-    if (await attempt("stop", { thread, run })) composer.give(thread, text);
-  },
-  takeback: (id) => {
-    const { command } = client.outbox.entries.find((entry) => entry.command.message === id);
-    client.outbox.discard(command.id);
-    composer.give(current.id, command.text);
-  },
+  continue: (id) => conversation.continue(id),
+  copy: (id, button) => copied(button, conversation.text(id)),
+  edit: (id) => conversation.edit(id),
+  next: (id, button) => conversation.select(button.dataset.to),
+  previous: (id, button) => conversation.select(button.dataset.to),
+  regenerate: (id) => conversation.regenerate(id),
+  resend: () => conversation.resend(),
+  retry: (id) => conversation.regenerate(id),
+  sendnow: (id) => conversation.sendNow(id),
+  show: (id) => conversation.select(id),
+  stats: (id) => view.toggleStats(id),
+  takeback: (id) => conversation.takeBack(id),
+  unqueue: (id) => conversation.unqueue(id),
 };
+
+async function copied(button, text) {
+  status.announce(await copy(button, text));
+}
+
+/** What the server makes of an answer. */
+async function html(thread, message) {
+  const response = await fetch(`${href(thread)}html/${message}/`);
+  if (!response.ok) throw new Error(response.statusText);
+  return (await response.json()).html;
+}
 
 async function loadEarlier() {
   const transcript = current;
@@ -161,6 +205,19 @@ function threadOf(path) {
   return path.startsWith(`${HOME}c/`) ? path.slice(HOME.length + 2).replace("/", "") : null;
 }
 
+/** Let every part of the page show this thread (an id or null), of which `current` is the transcript. */
+function show(thread) {
+  conversation.transcript = current;
+  composer.open(thread ?? "new");
+  sidebar.current = thread;
+  news.show(current, { begins: client.outbox.awaits("create", thread) });
+  view.show(current);
+  for (const link of node("options").querySelectorAll("a")) {
+    link.hidden = thread === null;
+    link.href = `${HOME}api/threads/${thread}/export?format=${link.dataset.format}`;
+  }
+}
+
 function go(thread, { push = true } = {}) {
   const path = thread === null ? HOME : href(thread);
   if (push && path !== location.pathname) history.pushState(null, "", path);
@@ -168,10 +225,7 @@ function go(thread, { push = true } = {}) {
   sidebar.open(false);
   if (thread === null || current?.id !== thread) {
     current = thread === null ? null : client.follow(thread);
-    composer.open(thread ?? "new");
-    sidebar.current = thread;
-    view.show(current);
-    chooseModel();
+    show(thread);
   }
   if (thread === null || push) composer.focus();
 }
@@ -180,11 +234,12 @@ document.addEventListener("click", (event) => {
   const modified = event.metaKey || event.ctrlKey || event.shiftKey || event.altKey;
   if (event.defaultPrevented || event.button !== 0 || modified) return;
   const button = event.target.closest("[data-do]");
+  if (button?.dataset.do === "copycode") return void copied(button, codeOf(button));
   const owner = button?.closest("[data-id]");
-  if (owner) return void actions[button.dataset.do]?.(owner.dataset.id);
+  if (owner) return void actions[button.dataset.do]?.(owner.dataset.id, button);
   const link = event.target.closest("a");
   if (link === null) return;
-  if (link.closest("#items, .new-chat, .brand, #gone")) {
+  if (link.closest("#items, #found, .new-chat, .brand, #gone")) {
     event.preventDefault();
     go(threadOf(link.pathname));
   } else if (link.matches(".open-sidebar, .close-sidebar, .backdrop")) {
@@ -196,14 +251,24 @@ document.addEventListener("click", (event) => {
   }
 });
 
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || event.isComposing || event.defaultPrevented) return;
-  if (document.querySelector("dialog[open], :popover-open")) return;
-  if (node("sidebar").hasAttribute("data-open")) sidebar.open(false);
-  else stop();
+listen({
+  escape: () => {
+    if (sidebar.search.leave()) return;
+    if (node("sidebar").hasAttribute("data-open")) sidebar.open(false);
+    else conversation.stop();
+  },
+  search: () => sidebar.find(),
+  help: () => node("help").showModal(),
 });
 
 addEventListener("popstate", () => go(threadOf(location.pathname), { push: false }));
+node("options").addEventListener("click", (event) => {
+  const what = event.target.closest("button, a");
+  if (what === null) return;
+  node("options").hidePopover();
+  if (what.dataset.open === "help") node("help").showModal();
+  if (what.dataset.open === "instructions") instructions.open(current);
+});
 node("jump").addEventListener("click", () => scroll.toEnd());
 node("prompts").addEventListener("click", (event) => {
   if (event.target.matches("button")) send(event.target.textContent.trim());
@@ -213,10 +278,12 @@ node("prompts").addEventListener("click", (event) => {
 
 function drawn() {
   const title = (current && (sidebar.item(current.id)?.title || current.row?.title)) || "";
-  node("title").textContent = title || "New chat";
+  node("title").textContent = titleWords(title);
   document.title = title ? `${title} · Rejoin` : "Rejoin";
   composer.busy = current?.running !== undefined;
-  status.answering(current);
+  model.show(current);
+  const said = news.look();
+  if (said) status.announce(said);
   markRead();
 }
 
@@ -231,46 +298,35 @@ function markRead() {
   client.do("read", { thread: current.id, message: last.id }).catch(() => {});
 }
 
-function chooseModel() {
-  const models = client.welcome?.models ?? [];
-  const usual = models.includes(local.get("model")) ? local.get("model") : models[0];
-  const chosen = current?.row?.model || usual;
-  const all = models.includes(chosen) || !chosen ? models : [chosen, ...models];
-  node("model-choice").hidden = models.length < 2;
-  node("model").replaceChildren(...all.map((name) => new Option(name, name, false, name === chosen)));
-}
-
-node("model").addEventListener("change", (event) => {
-  local.set("model", event.target.value);
-  if (current !== null) attempt("update", { thread: current.id, model: event.target.value });
-});
-
 client.inbox.addEventListener("rows", drawn);
-client.addEventListener("fault", (event) => status.complain(event.detail.message));
+client.addEventListener("fault", (event) => status.complain(errorWords(event.detail)));
 client.addEventListener("welcome", () => {
   serverAhead = Date.parse(client.welcome.server_time) - Date.now();
-  composer.limit = client.welcome.limits.message;
-  chooseModel();
+  composer.limit = conversation.limit = client.welcome.limits.message;
+  model.show(current);
 });
 
 // ------------------------------------------------------------------------------------- the page's and network's life
 
-addEventListener("online", () => client.connection.wake());
-addEventListener("offline", () => status.draw());
-addEventListener("pageshow", (event) => event.persisted && client.connection.wake());
-addEventListener("pagehide", (event) => event.persisted && client.connection.close());
-document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState !== "visible") return;
-  client.connection.wake();
-  sidebar.draw();
-  markRead();
+addEventListener("pagehide", () => {
+  sidebar.undo.settle();
+  client.part();
+  // This tab's next page need not find out anew what gets through.
+  if (client.connection.live) session.set("via", client.connection.via);
+});
+keepAlive(client, {
+  onseen() {
+    sidebar.draw();
+    markRead();
+  },
 });
 
-for (const frame of JSON.parse(node("frames").textContent)) client.apply(frame);
+for (const frame of JSON.parse(node("frames").textContent)) {
+  // A chat that is still on its way to the server is not there, but not gone either.
+  if (!client.outbox.awaits("create", frame.thread)) client.apply(frame);
+}
 if (location.search || location.hash) history.replaceState(null, "", location.pathname);
 const first = threadOf(location.pathname);
 current = first === null ? null : client.follow(first);
-composer.open(first ?? "new");
-sidebar.current = first;
-view.show(current);
+show(first);
 client.start();

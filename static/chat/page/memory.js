@@ -1,19 +1,21 @@
-/** What this browser remembers for one user: text by key. Where storing is not allowed, nothing. */
+/** What this browser remembers for one user: text by key. What can't be stored, as long as the page is there. */
 export function memory(storage, prefix) {
+  const unstored = new Map();
   return {
     get(key) {
       try {
-        return storage.getItem(prefix + key);
+        return unstored.get(key) ?? storage.getItem(prefix + key);
       } catch {
         return null;
       }
     },
     set(key, value) {
+      unstored.delete(key);
       try {
         if (value) storage.setItem(prefix + key, value);
         else storage.removeItem(prefix + key);
       } catch {
-        // Full, or switched off: then it is forgotten with the page.
+        unstored.set(key, value); // full, or switched off
       }
     },
   };

@@ -45,9 +45,9 @@ export class Scroll {
       this.#dragging = event.target === scroller && event.offsetX >= scroller.clientWidth;
       this.#selecting = !this.#dragging && event.pointerType === "mouse";
     });
-    addEventListener("pointerup", () => {
-      this.#dragging = this.#selecting = false;
-    });
+    const released = () => (this.#dragging = this.#selecting = false);
+    addEventListener("pointerup", released);
+    addEventListener("pointercancel", released); // what was selected is being carried away
     scroller.addEventListener("scroll", () => this.#scrolled(), passive);
   }
 
@@ -79,6 +79,18 @@ export class Scroll {
     const before = anchor?.getBoundingClientRect().top;
     change();
     if (anchor?.isConnected) this.#scroller.scrollTop += anchor.getBoundingClientRect().top - before;
+  }
+
+  /** Where the keys go that went to something which is no longer there. */
+  focus() {
+    this.#scroller.focus({ preventScroll: true });
+  }
+
+  /** Put something that has taken another's place where that one was. */
+  place(node, top) {
+    this.#scroller.scrollTop += node.getBoundingClientRect().top - top;
+    this.#stuck = this.below <= NEAR;
+    this.#onchange();
   }
 
   #wants(direction) {

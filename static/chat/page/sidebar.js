@@ -1,186 +1,206 @@
-/** The list of chats: live, with its menu for renaming and deleting. */
+/** The sidebar: the list of chats, live; the archived ones; search; and what can be done with a chat. */
 
-/** What the server shows at once; there may be more. */
-const FIRST_PAGE = 100;
-const STATES = { running: "answering", queued: "queued" };
+import { ChatList, moveByArrows } from "./chat-list.js";
+import { ChatMenu } from "./chat-menu.js";
+import { composes } from "./keys.js";
+import { Search } from "./search.js";
+import { NOTHING_ARCHIVED, SHOW_ARCHIVED, SHOW_CHATS, UNNAMED, archived, deleted, kept } from "./sidebar-words.js";
+import { Undo, goneOn } from "./undo.js";
 
 export class Sidebar {
   #client;
   #nodes;
   #actions;
-  #rows = new Map();
-  #renaming = null;
+  #chats;
+  #found;
   #current = null;
-  #menuFor = null;
+  #archived = false;
+  #bringing = false;
+  #due = false;
+  #near;
+  /** The query whose first chat is to be opened as soon as it is found. */
+  #wanted = "";
 
   /**
-   * `nodes`: sidebar, items, older, template, menu, confirm, confirmName.
-   * `actions`: href(id), rename(id, title), remove(id).
+   * `nodes`: sidebar, opener, closer, items, older, which, archived, list, results, found, template, menu, and those of Search.
+   * `actions`: href(id), update(id, fields), remove(id), open(id): show a chat, or (null) a new one.
    */
   constructor(client, nodes, actions) {
     this.#client = client;
     this.#nodes = nodes;
     this.#actions = actions;
-    for (const node of nodes.items.children) this.#rows.set(node.dataset.id, this.#prepare(node));
-    client.inbox.addEventListener("rows", () => this.draw());
-    client.outbox.addEventListener("change", () => this.draw());
-    nodes.older.addEventListener("click", () => {
-      nodes.older.remove();
-      client.followWholeInbox();
+    const of = { href: actions.href, menu: nodes.menu, onmenu: (id, button) => menu.toggle(this.item(id), button), onheld: () => this.draw() };
+    this.#chats = new ChatList(nodes.items, nodes.template, of);
+    this.#found = new ChatList(nodes.found, nodes.template, of);
+    const menu = new ChatMenu(nodes.menu, (what, id) => this.#chosen(what, id));
+    this.search = new Search(client, nodes);
+    this.undo = new Undo(({ thread }) => actions.remove(thread));
+
+    client.inbox.addEventListener("rows", () => this.#look());
+    client.outbox.addEventListener("change", () => this.#soon());
+    this.search.addEventListener("change", () => {
+      this.#openFirst(this.#wanted);
+      this.#soon();
     });
-    nodes.menu.addEventListener("click", (event) => this.#chosen(event.target.closest("[data-do]")?.dataset.do));
-    nodes.menu.addEventListener("keydown", (event) => this.#moveInMenu(event));
-    nodes.menu.addEventListener("toggle", (event) => {
-      this.#rows.get(this.#menuFor)?.more.setAttribute("aria-expanded", String(event.newState === "open"));
+    this.undo.addEventListener("change", () => this.#soon());
+    nodes.field.addEventListener("keydown", (event) => {
+      if (composes(event)) return;
+      if (event.key === "ArrowDown") nodes.found.querySelector("a")?.focus();
+      else if (event.key === "Enter") this.#openFirst(this.search.query);
+      else return;
+      event.preventDefault();
     });
+    nodes.archived.addEventListener("click", () => this.#show(!this.#archived));
+    nodes.older.addEventListener("click", () => this.#bring());
+    // Of several entries that a slow page gets at once, the last one is true.
+    this.#near = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.#bring(), {
+      root: nodes.list,
+      rootMargin: "0px 0px 600px 0px",
+    });
+    client.addEventListener("welcome", () => this.#lookForMore());
+    this.#lookForMore();
+    moveByArrows(nodes.list);
   }
 
   /** The thread that is shown (or null). */
   set current(thread) {
     this.#current = thread;
+    if (this.undo.deletes(thread)) this.undo.undo();
     this.draw();
   }
 
   /** On a phone it lies over the chat. */
   open(open) {
-    this.#nodes.sidebar.toggleAttribute("data-open", open);
+    const { sidebar, opener, closer } = this.#nodes;
+    const inside = sidebar.contains(document.activeElement);
+    const opens = open && !sidebar.hasAttribute("data-open");
+    sidebar.toggleAttribute("data-open", open);
+    if (opens) closer.focus();
+    else if (!open && inside) opener.focus();
+  }
+
+  /** Be ready to search. */
+  find() {
+    if (this.#nodes.closer.offsetWidth > 0) this.open(true);
+    this.search.begin();
   }
 
   /** The item of a thread as it is shown, or undefined. */
   item(thread) {
-    return this.#list().find((item) => item.id === thread);
+    return this.#client.inbox.item(thread, this.#commands) ?? this.search.items.find((item) => item.id === thread);
   }
 
   draw() {
-    const { items, older } = this.#nodes;
-    const list = this.#list();
-    const visible = document.visibilityState === "visible";
-    let next = items.firstElementChild;
-    for (const item of list) {
-      const row = this.#row(item.id);
-      const title = item.title || "New chat";
-      if (row.title.textContent !== title) row.title.textContent = title;
-      row.link.title = item.title;
-      row.more.setAttribute("aria-label", `Options for ${title}`);
-      const current = item.id === this.#current;
-      const unread = item.unread && !(current && visible);
-      if (item.status === "idle") delete row.node.dataset.status;
-      else row.node.dataset.status = item.status;
-      row.node.toggleAttribute("data-unread", unread);
-      const state = STATES[item.status] ?? (unread ? "unread" : "");
-      row.mark.setAttribute("aria-label", state);
-      row.mark.setAttribute("role", state ? "img" : "presentation");
-      if (current) row.link.setAttribute("aria-current", "page");
-      else row.link.removeAttribute("aria-current");
-      if (row.node === next) next = next.nextElementSibling;
-      else items.insertBefore(row.node, next);
+    this.#due = false;
+    const { inbox } = this.#client;
+    const { results, items, older, which } = this.#nodes;
+    const commands = this.#commands;
+    const shown = { current: this.#current, visible: document.visibilityState === "visible" };
+    const list = inbox.list(commands, this.#archived);
+    this.#chats.draw(list, shown);
+    const { active, query } = this.search;
+    const gone = new Set(commands.filter(({ type }) => type === "delete").map(({ thread }) => thread));
+    const found = this.search.items.filter(({ id }) => !gone.has(id) && !inbox.removed(id));
+    this.#found.draw(found.map((item) => this.#asItIsNow(item, commands)), { ...shown, query });
+    results.hidden = !active;
+    items.hidden = active;
+    older.hidden = active || !inbox.hasOlder(this.#archived);
+    const nothing = list.length === 0 && older.hidden;
+    const words = active || !this.#archived ? "" : nothing ? NOTHING_ARCHIVED : SHOW_ARCHIVED;
+    if (which.textContent !== words) which.textContent = words;
+  }
+
+  get #commands() {
+    return [...this.#client.outbox.unanswered, ...this.undo.commands];
+  }
+
+  #asItIsNow(found, commands) {
+    const item = this.#client.inbox.item(found.id, commands);
+    return item === undefined || item.version === found.version ? found : { ...item, excerpt: found.excerpt };
+  }
+
+  /** Once for all that happens before the next picture. */
+  #soon() {
+    if (this.#due) return;
+    this.#due = true;
+    requestAnimationFrame(() => this.#due && this.draw());
+  }
+
+  /** Open the first chat that has the query in it, if that is what is still asked for. */
+  #openFirst(query) {
+    const { search } = this;
+    this.#wanted = query === search.query ? query : "";
+    if (!this.#wanted || !search.settled) return;
+    this.#wanted = "";
+    this.draw();
+    this.#nodes.found.querySelector("a")?.click();
+  }
+
+  /** The inbox has changed. */
+  #look() {
+    const { pending } = this.undo;
+    const thread = pending?.command?.thread;
+    if (thread && goneOn(pending.item, this.#client.inbox.items.get(thread))) {
+      this.undo.undo();
+      this.undo.offer({ words: kept(pending.item.title || UNNAMED) });
     }
-    while (next !== null) {
-      const extra = next;
-      next = next.nextElementSibling;
-      this.#rows.delete(extra.dataset.id);
-      extra.remove();
+    this.#soon();
+  }
+
+  /** Show the archived chats, or the others. */
+  #show(archived) {
+    this.search.leave();
+    this.#archived = archived;
+    const button = this.#nodes.archived;
+    button.setAttribute("aria-pressed", String(archived));
+    button.title = archived ? SHOW_CHATS : SHOW_ARCHIVED;
+    this.#nodes.list.scrollTop = 0;
+    this.draw();
+  }
+
+  /** Bring older chats if the end of the list is near. */
+  #lookForMore() {
+    this.#near.unobserve(this.#nodes.older);
+    this.#near.observe(this.#nodes.older);
+  }
+
+  async #bring() {
+    const { older } = this.#nodes;
+    if (this.#bringing || older.hidden || !this.#client.connection.live) return;
+    this.#bringing = true;
+    try {
+      await this.#client.older(this.#archived);
+      requestAnimationFrame(() => this.#lookForMore());
+    } catch {
+      // The button is still there.
+    } finally {
+      this.#bringing = false;
     }
-    older.hidden = this.#client.inbox.items.size < FIRST_PAGE;
   }
 
-  #list() {
-    return this.#client.inbox.list(this.#client.outbox.unanswered);
-  }
+  // ------------------------------------------------------------------------------------------------ with one chat
 
-  #row(id) {
-    let row = this.#rows.get(id);
-    if (row === undefined) {
-      const node = this.#nodes.template.content.firstElementChild.cloneNode(true);
-      node.dataset.id = id;
-      row = this.#prepare(node);
-      row.link.href = this.#actions.href(id);
-      this.#rows.set(id, row);
+  async #chosen(what, id) {
+    const item = this.item(id);
+    if (item === undefined) return;
+    const title = item.title || UNNAMED;
+    if (what === "pin") {
+      this.#actions.update(id, { pinned: !item.pinned });
+    } else if (what === "rename") {
+      const list = this.search.active ? this.#found : this.#chats;
+      const name = await list.rename(id, item.title);
+      if (name !== null) this.#actions.update(id, { title: name });
+    } else if (what === "archive") {
+      this.#actions.update(id, { archived: !item.archived });
+      if (!item.archived) {
+        this.undo.offer({ words: archived(title), undo: () => this.#actions.update(id, { archived: false }) });
+      }
+    } else if (what === "delete") {
+      const shown = id === this.#current;
+      const reopen = () => shown && this.#current === null && this.#actions.open(id);
+      this.undo.offer({ words: deleted(title), command: { type: "delete", thread: id }, item, undo: reopen });
+      this.draw();
+      if (shown) this.#actions.open(null);
     }
-    return row;
-  }
-
-  #prepare(node) {
-    const [link, title, mark, more] = ["a", ".title", ".mark", ".more"].map((name) => node.querySelector(name));
-    more.hidden = false;
-    more.addEventListener("click", () => this.#openMenu(node.dataset.id));
-    return { node, link, title, mark, more };
-  }
-
-  // ---------------------------------------------------------------------------------------------------------- menu
-
-  #openMenu(id) {
-    const { menu } = this.#nodes;
-    this.#menuFor = id;
-    menu.showPopover();
-    const button = this.#rows.get(id).more.getBoundingClientRect();
-    const top = Math.min(button.bottom + 4, innerHeight - menu.offsetHeight - 8);
-    menu.style.top = `${top}px`;
-    menu.style.left = `${Math.max(8, Math.min(button.left, innerWidth - menu.offsetWidth - 8))}px`;
-    menu.firstElementChild.focus();
-  }
-
-  #moveInMenu(event) {
-    const { menu } = this.#nodes;
-    if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
-    event.preventDefault();
-    const step = event.key === "ArrowDown" ? 1 : menu.children.length - 1;
-    const at = [...menu.children].indexOf(document.activeElement);
-    menu.children[(at + step) % menu.children.length].focus();
-  }
-
-  #chosen(what) {
-    if (what === undefined) return;
-    const id = this.#menuFor;
-    this.#nodes.menu.hidePopover();
-    if (what === "rename") this.#rename(id);
-    else this.#remove(id);
-  }
-
-  #rename(id) {
-    const row = this.#rows.get(id);
-    if (row === undefined) return;
-    this.#renaming?.blur();
-    const input = document.createElement("input");
-    input.value = this.item(id)?.title ?? "";
-    input.maxLength = 200;
-    input.setAttribute("aria-label", "Name of the chat");
-    let done = false;
-    const finish = (keep) => {
-      if (done) return;
-      done = true;
-      this.#renaming = null;
-      const title = input.value.trim();
-      input.replaceWith(row.link);
-      row.more.hidden = false;
-      if (keep && title && title !== this.item(id)?.title) this.#actions.rename(id, title);
-    };
-    input.addEventListener("keydown", (event) => {
-      if ((event.key !== "Enter" && event.key !== "Escape") || event.isComposing) return;
-      event.preventDefault();
-      event.stopPropagation();
-      finish(event.key === "Enter");
-      row.link.focus();
-    });
-    input.addEventListener("blur", () => finish(true));
-    row.more.hidden = true;
-    row.link.replaceWith(input);
-    this.#renaming = input;
-    input.select();
-    input.focus();
-  }
-
-  #remove(id) {
-    const { confirm, confirmName } = this.#nodes;
-    confirmName.textContent = this.item(id)?.title || "New chat";
-    confirm.returnValue = "no";
-    confirm.addEventListener(
-      "close",
-      () => {
-        if (confirm.returnValue === "yes") this.#actions.remove(id);
-      },
-      { once: true },
-    );
-    confirm.showModal();
   }
 }

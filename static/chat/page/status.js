@@ -1,43 +1,59 @@
 /** What the page says of itself: the connection in words, complaints, and what is announced to screen readers. */
 
-import { connectionWords, refusalWords } from "./words.js";
+import { ACTIONS, CONNECTED_AGAIN, CONNECTION_LOST, connectionWords, refusalWords, viaWords } from "./words.js";
 
-/** A connection that is made within this time needs no words. */
-const UNREMARKABLE = 700;
+/** A connection that is made, or made again, within this time needs no words. */
+const BLIP = 1_000;
 const COMPLAINT = 10_000;
 
 export class Status {
   #client;
   #nodes;
-  #started = Date.now();
+  /** When it began not to be live, and whether it ever was, and whether that was told. */
+  #since = Date.now();
   #wasLive = false;
-  #running = null;
+  #toldLost = false;
   #fading = null;
 
-  /** `nodes`: connection, banner, announcer. `tick()` is called once a second while the page is seen. */
+  /** `nodes`: connection, hurry, banner, announcer. `tick()` is called once a second while the page is seen. */
   constructor(client, { tick, ...nodes }) {
     this.#client = client;
     this.#nodes = nodes;
     client.addEventListener("state", (event) => this.#became(event.detail));
+    nodes.hurry.addEventListener("click", () => client.connection.wake());
+    for (const event of ["online", "offline"]) addEventListener(event, () => this.draw());
     setInterval(() => {
       if (document.visibilityState !== "visible") return;
       this.draw();
       tick();
     }, 1000);
-    setTimeout(() => this.draw(), UNREMARKABLE);
+    setTimeout(() => this.draw(), BLIP);
   }
 
   draw() {
-    const { connection } = this.#nodes;
-    const at = { now: Date.now(), online: navigator.onLine };
-    const { state, words } = connectionWords(this.#client.connection.state, at);
-    connection.dataset.state = document.body.dataset.connection = state;
-    if (connection.textContent !== words) connection.textContent = words;
-    connection.hidden = state === "connecting" && !this.#wasLive && Date.now() - this.#started < UNREMARKABLE;
+    const { connection: node, hurry } = this.#nodes;
+    const { connection, outbox } = this.#client;
+    const brief = connection.state.name !== "refused" && !connection.live && Date.now() - this.#since < BLIP;
+    if (brief) {
+      node.hidden = !this.#wasLive;
+      return;
+    }
+    const { state, words, canHurry } = connectionWords(connection.state, {
+      now: Date.now(),
+      online: navigator.onLine,
+      before: this.#wasLive,
+      unsent: outbox.unanswered.some((command) => command.type === "send"),
+    });
+    node.dataset.state = document.body.dataset.connection = state;
+    node.title = viaWords(connection.via);
+    if (node.textContent !== words) node.textContent = words;
+    node.hidden = false;
+    hurry.hidden = !canHurry;
+    if (this.#wasLive && ["waiting", "connecting", "offline"].includes(state)) this.#lost();
   }
 
   /** Say that something did not work; with `again`, offer to try it again. */
-  complain(words, again = null, label = "Try again") {
+  complain(words, again = null, label = ACTIONS.retry) {
     const { banner } = this.#nodes;
     banner.textContent = words;
     if (again !== null) {
@@ -55,34 +71,31 @@ export class Status {
     if (again === null) this.#fading = setTimeout(() => (banner.hidden = true), COMPLAINT);
   }
 
-  /** Announce once that an answer begins, and once how it has ended. */
-  answering(transcript) {
-    const run = transcript?.running?.id ?? null;
-    const before = this.#running;
-    if (run === before) return;
-    this.#running = run;
-    const ended = transcript?.runs.get(before);
-    if (run !== null) this.#announce("The answer begins");
-    else if (ended?.state === "completed") this.#announce("The answer is complete");
-    else if (ended?.state === "failed") this.#announce("The answer failed");
-    else if (ended !== undefined) this.#announce(`The answer was ${ended.state}`);
+  /** Tell it to who does not see it. */
+  announce(words) {
+    this.#nodes.announcer.textContent = words;
   }
 
   #became(state) {
-    this.draw();
     if (state.name === "live") {
-      if (this.#wasLive) this.#announce("Connected again");
+      if (this.#toldLost) this.announce(CONNECTED_AGAIN);
       this.#wasLive = true;
+      this.#toldLost = false;
+      this.#since = null;
       this.#nodes.banner.hidden = true;
-    } else if (state.name === "waiting" && this.#wasLive) {
-      this.#announce("Connection lost");
-    } else if (state.name === "refused") {
+    } else if (this.#since === null) {
+      this.#since = Date.now();
+      setTimeout(() => this.draw(), BLIP);
+    }
+    this.draw();
+    if (state.name === "refused") {
       const { words, action } = refusalWords(state.code);
       this.complain(words, () => location.reload(), action);
     }
   }
 
-  #announce(words) {
-    this.#nodes.announcer.textContent = words;
+  #lost() {
+    if (!this.#toldLost) this.announce(CONNECTION_LOST);
+    this.#toldLost = true;
   }
 }

@@ -6,8 +6,11 @@
  */
 
 import { ended } from "../client/transcript.js";
-import { MessageView, actionButton } from "./message-view.js";
-import { WAITING, lifeSign, messageFoot, queueWords } from "./words.js";
+import { arrange } from "./arrange.js";
+import { actionButton } from "./buttons.js";
+import { MessageView } from "./message-view.js";
+import { abreast, outlook } from "./outlook.js";
+import { LOADING, WAITING, lifeSign, messageFoot, queueWords } from "./words.js";
 
 export class ThreadView {
   #client;
@@ -19,26 +22,38 @@ export class ThreadView {
   #grown = new Set();
   #frozen = null;
   #life = "";
+  /** Runs that are known to write another answer. */
+  #anew = new Set();
+  #outlook = null;
   #onrows = () => this.#schedule(true);
   #ontext = (event) => {
     for (const id of event.detail) this.#grown.add(id);
-    this.#schedule(false);
+    // With its first word a message no longer waits for it.
+    this.#schedule([...event.detail].some((id) => this.#views.get(id)?.empty));
   };
 
-  /** `nodes`: log, queue, life, empty, gone, earlier, template. `serverNow()` is the server's time in ms. */
-  constructor(client, scroll, nodes, { serverNow, ondraw }) {
+  /**
+   * `nodes`: log, queue, life, empty, gone, earlier, template, editor. `html` is for message-view.js.
+   * `serverNow()` is the server's time in ms. `ondrop(thread, text)` gets what was being written in a message that is no
+   * longer shown.
+   */
+  constructor(client, scroll, nodes, { serverNow, ondraw, ondrop, html }) {
     this.#client = client;
     this.#scroll = scroll;
     this.nodes = nodes;
     this.serverNow = serverNow;
     this.ondraw = ondraw;
-    for (const node of document.querySelectorAll(".message")) this.#views.set(node.dataset.id, new MessageView(node));
+    this.ondrop = ondrop;
+    this.html = (message) => html(this.#transcript.id, message.id);
+    for (const node of document.querySelectorAll(".message")) this.#views.set(node.dataset.id, this.#made(node));
     client.outbox.addEventListener("change", this.#onrows);
     client.addEventListener("state", this.#onrows);
   }
 
   /** Show a thread, or the beginning of a new one (null). */
   show(transcript) {
+    const undisturbed = [...this.#views.values()].filter((view) => view.draft === null);
+    this.#forget(new Set(undisturbed.map((view) => view.node)));
     this.#transcript?.removeEventListener("rows", this.#onrows);
     this.#transcript?.removeEventListener("text", this.#ontext);
     transcript?.addEventListener("rows", this.#onrows);
@@ -49,24 +64,44 @@ export class ThreadView {
     this.#scroll.toEnd();
   }
 
-  /** Stop showing more of a run; returns what is on the screen of it: {message: code points}. */
-  freeze(run) {
-    this.draw();
-    this.#frozen = run;
-    const answers = this.#transcript.messages;
+  /**
+   * Stop showing more of the run that runs, if its question is shown; returns what is on the screen of it, for the
+   * server: `{seen: {message: code points}}`, or nothing of it.
+   */
+  freeze() {
+    const run = this.#transcript.running;
+    if (run === undefined || !this.#transcript.path.some((message) => message.id === run.prompt)) return {};
+    this.#frozen = run.id;
     const seen = {};
-    for (const [id, view] of this.#views) {
-      const message = answers.get(id);
-      if (message?.run === run && message.role === "assistant") seen[id] = view.shown;
+    for (const message of this.#transcript.writtenBy(run)) {
+      const view = this.#views.get(message.id);
+      if (view !== undefined) seen[message.id] = view.shown;
     }
     this.#schedule(true);
-    return seen;
+    return { seen };
   }
 
-  /** The stop was refused: show everything. */
-  thaw() {
+  /** What was to end the run of this thread was refused: show everything. */
+  thaw(thread) {
+    if (this.#transcript?.id !== thread) return;
     this.#frozen = null;
     this.#schedule(true);
+  }
+
+  /** The run will write another answer: what stands in its place makes way while it waits. */
+  expect(run) {
+    this.#anew.add(run);
+  }
+
+  /** Let a message be edited in its place. `done(text)` as in message-view.js. */
+  edit(id, { limit, done }) {
+    const message = this.#transcript.messages.get(id);
+    this.#views.get(id)?.edit(this.nodes.editor, message.text, { limit, done });
+  }
+
+  /** Show how an answer was made, or do so no longer. */
+  toggleStats(id) {
+    this.#views.get(id)?.toggleStats();
   }
 
   /** Time has passed: the sign of life counts it. */
@@ -78,6 +113,7 @@ export class ThreadView {
   draw() {
     this.#drawn = true;
     const { empty, gone, earlier, log, queue } = this.nodes;
+    const held = document.activeElement;
     const transcript = this.#transcript;
     empty.hidden = transcript !== null;
     gone.hidden = !transcript?.gone;
@@ -85,24 +121,27 @@ export class ThreadView {
     if (whole) {
       if (ended(transcript?.runs.get(this.#frozen))) this.#frozen = null;
       const [placed, waiting] = this.#lists();
+      const turned = this.#turned(placed);
       this.#scroll.keep(() => {
         earlier.hidden = !transcript?.hasEarlier;
         arrange(log, placed);
         arrange(queue, waiting);
       });
-      const kept = new Set([...placed, ...waiting]);
-      for (const [id, view] of this.#views) if (!kept.has(view.node)) this.#views.delete(id);
+      turned?.();
+      this.#forget(new Set([...placed, ...waiting]));
       log.setAttribute("aria-busy", String(transcript?.running !== undefined));
     } else {
       // Of a thread that is still on its way, nothing rather than a part; of another one, nothing.
       for (const node of log.querySelectorAll(".message")) if (!transcript.messages.has(node.dataset.id)) node.remove();
       queue.replaceChildren();
       earlier.hidden = true;
+      this.#outlook = null;
     }
     this.#stale = false;
-    this.#grown.clear();
     this.#drawLife();
     this.ondraw();
+    if (!held.isConnected && document.activeElement === document.body) this.#scroll.focus();
+    if (this.#grown.size > 0) this.#schedule(false);
   }
 
   #schedule(rows) {
@@ -119,68 +158,104 @@ export class ThreadView {
   #grow() {
     this.#drawn = true;
     const before = this.#life;
-    for (const id of this.#grown) {
+    for (const id of [...this.#grown]) {
+      let more = false;
       const message = this.#transcript?.messages.get(id);
       const view = this.#views.get(id);
       if (view !== undefined && message !== undefined && message.run !== this.#frozen) {
-        this.#scroll.keep(() => view.grow(message, this.#scroll.stuck));
+        this.#scroll.keep(() => (more = view.grow(message, this.#scroll.stuck)));
       }
+      if (!more) this.#grown.delete(id);
     }
-    this.#grown.clear();
     this.#drawLife();
     if (before !== this.#life) this.ondraw();
+    if (this.#grown.size > 0) this.#schedule(false);
   }
 
   /** Whether the server does not know the thread yet. */
   #isUnsent() {
-    return this.#pending().length > 0 && this.#transcript.version === 0;
+    return this.#transcript.version === 0 && this.#entries().some(({ command }) => command.type === "send");
   }
 
-  /** Messages in the outbox that the transcript does not have. */
-  #pending() {
-    const transcript = this.#transcript;
-    return this.#client.outbox.entries.filter(
-      ({ command: { type, thread, message } }) =>
-        type === "send" && thread === transcript?.id && !transcript.messages.has(message),
-    );
+  /** What the outbox holds for the thread. */
+  #entries() {
+    return this.#client.outbox.entries.filter(({ command }) => command.thread === this.#transcript?.id);
   }
 
-  /** The nodes of what has its place and of what waits for one. What comes next stands with what is placed. */
+  /** The nodes of what has its place and of what waits for one. */
   #lists() {
     const transcript = this.#transcript;
+    this.#outlook = null;
     if (transcript === null) return [[], []];
-    const running = transcript.running;
-    const path = transcript.path;
+    this.#outlook = outlook(transcript, this.#entries(), this.#anew);
+    const { path, next, waiting, pending, wanted } = this.#outlook;
+    const busy = transcript.running !== undefined || transcript.queued.length > 0 || pending;
+    const beside = abreast(path, transcript.runs);
+    this.nodes.log.toggleAttribute("data-abreast", beside.some((count) => count > 1));
     const placed = [];
-    for (const message of path) {
+    path.forEach((message, at) => {
       const run = transcript.runs.get(message.run);
       const frozen = this.#frozen !== null && message.run === this.#frozen && message.role === "assistant";
-      if (frozen && !this.#views.has(message.id)) continue;
-      const busy = running !== undefined || transcript.queued.length > 0;
-      const foot = messageFoot(message, { run, busy, last: message === path.at(-1), stopping: frozen });
+      if (frozen && !this.#views.has(message.id)) return;
+      const last = at === path.length - 1;
+      const whole = last || path[at + 1].role === "user" || path[at + 1].run !== message.run;
+      const state = { run, busy, last, whole, stopping: frozen, beside: beside[at] > 1 };
       const named = message.role === "assistant" && run !== undefined && transcript.writtenBy(run).length > 1;
-      placed.push(this.#view(message, { foot, frozen, named }));
-    }
-    const waiting = transcript.queued.map((message) => {
-      const place = transcript.runs.get(message.run)?.place ?? 1;
-      return this.#view(message, { foot: messageFoot(message, { waiting: running ? queueWords(place) : "" }) });
+      const foot = messageFoot(message, state);
+      placed.push(this.#view(message, { foot, run, wanted, frozen, named, abreast: beside[at] }));
     });
-    for (const { command, error } of this.#pending()) {
-      const message = { id: command.message, role: "user", status: "pending", text: command.text, reasoning: "" };
-      waiting.push(this.#view(message, { foot: messageFoot(message, { error, live: this.#client.connection.live }) }));
-    }
-    if (running === undefined && waiting.length) placed.push(waiting.shift());
-    return [placed, waiting];
+    const ahead = transcript.running !== undefined && !this.#outlook.left;
+    for (const shown of next) placed.push(this.#waiting(shown, ahead));
+    return [placed, waiting.map((shown) => this.#waiting(shown, true))];
+  }
+
+  /** A message that has no place yet. `ahead`: whether something comes before it. */
+  #waiting({ message, entry }, ahead) {
+    const place = this.#transcript.runs.get(message.run)?.place ?? 1;
+    const { live } = this.#client.connection;
+    const state = { error: entry?.error, live, first: !ahead, waiting: ahead ? queueWords(place) : "" };
+    return this.#view(message, { foot: messageFoot(message, state) });
   }
 
   #view(message, state) {
     let view = this.#views.get(message.id);
     if (view === undefined) {
-      view = new MessageView(this.nodes.template.content.firstElementChild.cloneNode(true));
+      view = this.#made(this.nodes.template.content.firstElementChild.cloneNode(true));
       this.#views.set(message.id, view);
     }
-    view.update(message, { ...state, fold: this.#scroll.stuck });
+    if (view.update(message, { ...state, fold: this.#scroll.stuck })) this.#grown.add(message.id);
     return view.node;
+  }
+
+  /** Forget all but these nodes. What is being written in one that goes is not lost. */
+  #forget(kept) {
+    for (const [id, view] of this.#views) {
+      if (kept.has(view.node)) continue;
+      this.#views.delete(id);
+      if (view.draft) this.ondrop(this.#transcript.id, view.draft);
+    }
+  }
+
+  /**
+   * When another version of a message is about to take its place, and the reader has asked for it there: what keeps
+   * place and focus, to be called afterwards.
+   */
+  #turned(placed) {
+    const button = document.activeElement?.closest(".message [data-do]");
+    const before = button?.closest(".message");
+    if (!before || placed.includes(before)) return null;
+    const isVersion = (node) => this.#transcript.messages.get(node.dataset.id)?.siblings?.includes(before.dataset.id);
+    const after = placed.find(isVersion);
+    const { top } = before.getBoundingClientRect();
+    return () => {
+      if (after === undefined) return this.#scroll.focus();
+      this.#scroll.place(after, top);
+      after.querySelector(`[data-do="${button.dataset.do}"]`)?.focus({ preventScroll: true });
+    };
+  }
+
+  #made(node) {
+    return new MessageView(node, { html: this.html });
   }
 
   #drawLife() {
@@ -200,24 +275,10 @@ export class ThreadView {
   }
 
   #sign(transcript) {
-    const live = this.#client.connection.live;
-    const pending = this.#pending().some(({ error }) => !error);
-    if (!transcript.complete && !pending) return { state: "busy", words: live ? "Loading…" : WAITING };
-    if (this.#frozen !== null) return null;
-    return lifeSign(transcript, { now: this.serverNow(), live, pending });
-  }
-}
-
-/** Make these the children, in this order, moving as few as possible. */
-function arrange(parent, nodes) {
-  let next = parent.firstElementChild;
-  for (const node of nodes) {
-    if (node === next) next = next.nextElementSibling;
-    else parent.insertBefore(node, next);
-  }
-  while (next !== null) {
-    const extra = next;
-    next = next.nextElementSibling;
-    extra.remove();
+    const { live } = this.#client.connection;
+    if (this.#outlook === null) return { state: "busy", words: live ? LOADING : WAITING };
+    const { path, left, pending } = this.#outlook;
+    if (this.#frozen !== null && !left) return null;
+    return lifeSign(transcript, { path, left, pending, now: this.serverNow(), live });
   }
 }

@@ -1,0 +1,97 @@
+/**
+ * The Markdown of answers, as HTML. `chat/markdown.py` makes the same of it for the first paint; tests/markdown holds
+ * the two together. Nothing that comes out runs or loads anything: no HTML of the text's own, no images, and links to
+ * the web and to mail only.
+ */
+
+import MarkdownIt from "markdown-it";
+
+const LINK = /^(https?:|mailto:)/i;
+/** The page's own headings are the first two. */
+const HEADINGS_BELOW = 2;
+/**
+ * Of a whole text. What comes after so many is shown as it is: parsing takes time that grows with their square. Who
+ * parses it in parts hands on what the environment has as `counted`.
+ */
+const MOST_BRACKETS = 2_000;
+const MOST_MARKS = 10_000;
+/** What the server's parser takes for white space at the ends of a paragraph; this one leaves some of it. */
+const SPACE = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+";
+const EDGES = new RegExp(`^${SPACE}|${SPACE}$`, "g");
+
+export function parser() {
+  const markdown = new MarkdownIt({ html: false, linkify: true });
+  // "README.md" is no address, although .md is a country's.
+  markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
+  markdown.validateLink = (url) => LINK.test(url);
+  markdown.core.ruler.before("inline", "bounded", bound);
+  markdown.core.ruler.push("guarded", guard);
+  markdown.renderer.rules.fence = (tokens, index) => codeBlock(tokens[index], language(tokens[index].info));
+  markdown.renderer.rules.code_block = (tokens, index) => codeBlock(tokens[index], "");
+  markdown.renderer.rules.table_open = (tokens, index, options, env, renderer) =>
+    `<div class="table" tabindex="0"${renderer.renderAttrs(tokens[index])}><table>\n`;
+  markdown.renderer.rules.table_close = () => "</table></div>\n";
+  return markdown;
+
+  function codeBlock(token, name) {
+    const label = name ? `<p class="language">${markdown.utils.escapeHtml(name)}</p>` : "";
+    const code = markdown.utils.escapeHtml(token.content);
+    return `<div class="code" dir="ltr">${label}<pre tabindex="0"><code>${code}</code></pre></div>\n`;
+  }
+
+  function language(info) {
+    return markdown.utils.unescapeAll(info).trim().split(/\s+/)[0];
+  }
+}
+
+function bound(state) {
+  const counted = (state.env.counted ??= { brackets: 0, marks: 0 });
+  for (const token of state.tokens) {
+    if (token.type !== "inline") continue;
+    token.content = token.content.replace(EDGES, "");
+    counted.brackets += token.content.split("[").length - 1;
+    counted.marks += token.content.split(/[*_~`]/).length - 1;
+    if (counted.brackets > MOST_BRACKETS || counted.marks > MOST_MARKS) token.type = "text";
+  }
+}
+
+/**
+ * Links leave the page and take nothing along, images become links, headings go below the page's own. Each outermost
+ * block is written in the direction of its first letter. Columns are aligned by classes: the page allows no styles.
+ */
+function guard(state) {
+  for (const token of state.tokens) {
+    if (token.level === 0 && token.nesting === 1) token.attrSet("dir", "auto");
+    if (token.attrGet("style")) token.attrs = [["class", token.attrGet("style").replace("text-align:", "")]];
+    if (token.type === "heading_open" || token.type === "heading_close") {
+      token.tag = `h${Math.min(6, Number(token.tag[1]) + HEADINGS_BELOW)}`;
+    }
+    if (token.type === "inline") token.children = guardInline(token.children, state.Token);
+  }
+}
+
+function guardInline(tokens, Token) {
+  let links = 0;
+  return tokens.flatMap((token) => {
+    if (token.type === "link_open") {
+      links++;
+      leave(token);
+    } else if (token.type === "link_close") {
+      links--;
+    } else if (token.type === "image") {
+      const text = new Token("text", "", 0);
+      text.content = token.content || token.attrGet("src");
+      if (links > 0) return [text];
+      const open = new Token("link_open", "a", 1);
+      open.attrSet("href", token.attrGet("src"));
+      leave(open);
+      return [open, text, new Token("link_close", "a", -1)];
+    }
+    return [token];
+  });
+}
+
+function leave(link) {
+  link.attrSet("target", "_blank");
+  link.attrSet("rel", "noopener noreferrer nofollow");
+}

@@ -1,0 +1,174 @@
+/** What people do in the chat that is shown: each is a command or two, and what the screen makes of them at once. */
+
+import { newId } from "../client/ids.js";
+import { errorWords } from "./error-words.js";
+import { firstOf } from "./outlook.js";
+
+export class Conversation {
+  #client;
+  #view;
+  #composer;
+  #complain;
+
+  /** `complain(words, again)` tells of what was refused; `again` is null where trying again is of no use. */
+  constructor(client, view, composer, { complain }) {
+    this.#client = client;
+    this.#view = view;
+    this.#composer = composer;
+    this.#complain = complain;
+    /** The thread's transcript; null: it begins with the first message. */
+    this.transcript = null;
+    /** Bytes of the longest message. */
+    this.limit = Infinity;
+  }
+
+  get #thread() {
+    return this.transcript.id;
+  }
+
+  /** Whether this was asked for already, and has no answer yet: who presses twice means it once. */
+  #isAsked(type, fields) {
+    const same = (command) => Object.entries(fields).every(([name, value]) => command[name] === value);
+    return this.#client.outbox.unanswered.some((command) => command.type === type && same(command));
+  }
+
+  /** Do a command on a thread; whether it was done. */
+  async attempt(type, fields) {
+    try {
+      await this.#client.do(type, fields);
+      return true;
+    } catch ({ error }) {
+      this.#complain(errorWords(error), error.retryable ? () => this.attempt(type, fields) : null);
+      return false;
+    }
+  }
+
+  /** Send a message. While an answer is being written it waits; `now`: it ends the answer where it was read. */
+  send(text, { now = false } = {}) {
+    this.#send(this.#thread, text, now ? { on_busy: "interrupt", ...this.#view.freeze() } : {});
+  }
+
+  /** Begin a chat with a message: its id. */
+  begin(text, fields) {
+    const thread = newId();
+    this.#client.do("create", { thread, ...fields }).catch(() => {});
+    this.#send(thread, text, {});
+    return thread;
+  }
+
+  /** A refused message stays where it is, with the reason and a button: no other complaint is needed. */
+  #send(thread, text, fields) {
+    const ids = { message: newId(), run: newId() };
+    this.#client.do("send", { thread, ...ids, text, ...fields }).catch(() => this.#view.thaw(thread));
+  }
+
+  /** End the answer where it was read. */
+  async stop() {
+    const run = this.transcript?.running;
+    if (run === undefined || this.#isAsked("stop", { run: run.id })) return;
+    const thread = this.#thread;
+    const seen = this.#view.freeze();
+    if (!(await this.attempt("stop", { thread, run: run.id, ...seen }))) this.#view.thaw(thread);
+  }
+
+  /** Edit the last thing that was said, in its place. */
+  editLast() {
+    const { queued, path } = this.transcript ?? { queued: [], path: [] };
+    const last = queued.at(-1) ?? path.findLast((message) => message.role === "user");
+    if (last !== undefined) this.edit(last.id);
+  }
+
+  /** The text of a message as it was written. */
+  text(id) {
+    return this.transcript.messages.get(id)?.text ?? this.#entry(id).command.text;
+  }
+
+  /** Let a message be edited in its place, and put it there as another version. */
+  edit(of) {
+    const done = (text) => {
+      this.#composer.focus();
+      if (text !== null) this.#edited(of, text);
+    };
+    this.#view.edit(of, { limit: this.limit, done });
+  }
+
+  async #edited(of, text) {
+    const thread = this.#thread;
+    const waits = this.transcript.messages.get(of)?.status === "queued";
+    const ids = { message: newId(), run: newId() };
+    const seen = waits ? {} : this.#view.freeze();
+    await this.#leaving(() => this.#client.do("edit", { thread, of, ...ids, text, ...seen }).catch(() => this.#view.thaw(thread)), of);
+  }
+
+  /** Another answer in the place of the one that this message belongs to, or to this question. */
+  async regenerate(id) {
+    const { id: thread, path } = this.transcript;
+    const at = path.findIndex((message) => message.id === id);
+    const of = at < 0 || path[at].role === "user" ? id : path[firstOf(path, at)].id;
+    if (this.#isAsked("regenerate", { of })) return;
+    const run = newId();
+    this.#view.expect(run);
+    await this.#leaving(async () => {
+      const done = await this.attempt("regenerate", { thread, of, run, ...this.#view.freeze() });
+      if (!done) this.#view.thaw(thread);
+    });
+  }
+
+  /** Do what leaves a path. Messages that waited there are taken back by it: their text is given back. */
+  async #leaving(act, except = null) {
+    const { transcript } = this;
+    const stays = ({ id, run }) => id !== except && !this.#isAsked("stop", { run });
+    const waiting = transcript.queued.filter(stays);
+    await act();
+    const back = waiting.filter(({ id }) => transcript.messages.get(id)?.status === "unqueued");
+    for (const { text } of back.reverse()) this.#composer.give(transcript.id, text);
+  }
+
+  /** Go on with an answer that was cut, in the same message. */
+  continue(of) {
+    if (!this.#isAsked("continue", { of })) this.attempt("continue", { thread: this.#thread, of, run: newId() });
+  }
+
+  /** Show the newest path through a message. */
+  select(message) {
+    if (message) this.attempt("select", { thread: this.#thread, message });
+  }
+
+  /** Take a waiting message back, to be written anew. */
+  unqueue(id) {
+    const { run, text } = this.transcript.messages.get(id);
+    if (this.#isAsked("stop", { run })) return;
+    this.attempt("stop", { thread: this.#thread, run });
+    this.#composer.give(this.#thread, text);
+  }
+
+  /**
+   * Send a waiting message at once, before all others: it is taken back, and ends the answer where it was read. Both
+   * commands are kept before one of them is sent, so that what was written is never nowhere.
+   */
+  sendNow(id) {
+    const { run, text } = this.transcript.messages.get(id);
+    if (this.#isAsked("stop", { run })) return;
+    const seen = this.#view.freeze();
+    this.attempt("stop", { thread: this.#thread, run });
+    this.#send(this.#thread, text, { on_busy: "interrupt", ...seen });
+  }
+
+  /** Send again what was refused. */
+  resend() {
+    this.#client.retry(this.#thread);
+  }
+
+  /** Take a refused message back, to be written anew. */
+  takeBack(id) {
+    const entry = this.#entry(id);
+    if (entry === undefined) return;
+    this.#client.outbox.discard(entry.command.id);
+    this.#composer.give(this.#thread, entry.command.text);
+  }
+
+  /** What the outbox holds of a message. */
+  #entry(id) {
+    return this.#client.outbox.entries.find((entry) => entry.command.message === id);
+  }
+}
