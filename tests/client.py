@@ -1,4 +1,4 @@
-"""A plain, strict websocket client of the protocol. It is not the product's: what one gets wrong the other should see.
+"""The product's client, made strict: every frame is held to the published schema and the protocol's promises.
 
     async with Client(stack.url, await guest(stack.url)) as client:
         thread = await client.create()
@@ -7,21 +7,27 @@
         await client.ended(thread, run)
         assert client.thread(thread).text(run) == …
 
-It checks every frame against the published schema and the protocol's promises; the first one that breaks them fails
-whatever the test awaits next. It comes back after a lost connection, sending again what has no reply.
+The first frame that breaks a promise fails whatever the test awaits next. The network can be taken from it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import random
 import urllib.request
-import uuid
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 from typing import Any
 
-from tests.connection import INBOX, PATIENCE, Connection, Refused
-from tests.replica import Inbox, Thread
+from chat.client import Client as ProductClient
+from chat.client import Lost, Socket, State
+from chat.client.attachments import INBOX
+from tests.replica import Broken, Counts, Inbox, Thread
+from tests.schema import check, check_command
+
+PATIENCE = 60.0
+"""Seconds after which a wait counts as hung."""
 
 
 async def until(predicate: Callable[[], Any], what: str, seconds: float = PATIENCE) -> None:
@@ -45,48 +51,146 @@ async def guest(url: str) -> str:
     return await asyncio.to_thread(visit)
 
 
-class Client(Connection):
-    """What a person at one device does, and waits for."""
+class Line:
+    """The socket of a client, looked into: every frame is checked and counted; and the client may be deaf to it."""
 
-    # threads ---------------------------------------------------------------------------------------------------
+    def __init__(self, socket: Socket, client: Client) -> None:
+        self._socket = socket
+        self._client = client
+        self._broken: Broken | None = None
 
-    def transcript(self, thread: str) -> dict[str, tuple[str, str, str]]:
-        """{message: (text, reasoning, status)}."""
+    async def send(self, data: str) -> None:
+        frame = json.loads(data)
+        try:
+            check_command(frame)
+        except Broken as broken:
+            self._broken = broken  # raised where somebody hears it
+            self.abort()
+        if frame["type"] != "ack" or self._client.answers:
+            await self._socket.send(data)
+
+    async def receive(self) -> str | bytes:
+        client = self._client
+        await client.reading.wait()
+        try:
+            data = await self._socket.receive()
+        except Lost as lost:
+            if self._broken is not None:
+                raise self._broken from lost
+            client.closes.append(lost.code)
+            raise
+        client.counts.frames += 1
+        client.counts.bytes += len(data)
+        check(json.loads(data), len(data))
+        return data
+
+    async def close(self) -> None:
+        """The network is gone: no goodbye."""
+        self.abort()
+
+    def abort(self) -> None:
+        self._socket.abort()
+
+
+class Client(ProductClient):
+    """What a person at one device does, and waits for.
+
+    ``answers`` False: heartbeats are not answered. ``closes``: the close codes so far (1006: cut).
+    """
+
+    def __init__(self, url: str, session: str | None = None, *, answers: bool = True, **options: Any) -> None:
+        self.counts = Counts()
+        # The delays of the product, but a hundredth of them: there is no crowd.
+        options.setdefault("random", lambda: random.uniform(0.005, 0.01))
+        super().__init__(url, session=session, **options)
+        self.answers = answers
+        self.closes: list[int] = []
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self._beats = 0
+        self._news = asyncio.Event()
+
+    # connection ------------------------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> bool:
+        """The server's welcome has come on a connection that stands, as far as we know."""
+        return self.connection.live
+
+    async def open(self) -> Socket:
+        line = Line(await super().open(), self)
+        self.counts.connections += 1
+        return line
+
+    async def disconnect(self) -> None:
+        """The network is gone. What is held is kept."""
+        await self.close()
+
+    async def connect(self) -> None:
+        """Be connected from now on. Returns when the welcome has come."""
+        self.start()
+        await self.wait_until(lambda: self.live, "the welcome")
+
+    async def reconnect(self) -> None:
+        """A new connection; what is held is kept, and followed threads go on from their cursors."""
+        await self.disconnect()
+        await self.connect()
+
+    async def refresh(self) -> None:
+        """As a browser's: everything held is forgotten, the same threads are opened again. Returns when connected."""
+        await self.disconnect()
+        self.forget()
+        await self.connect()
+
+    def forget(self) -> None:
+        """Everything held is forgotten. Not while it is connected."""
+        self.inbox = self.new_inbox()
+        self._transcripts = {pk: self._anew(held) for pk, held in self._transcripts.items()}
+
+    def _anew(self, held: Thread) -> Thread:
+        empty = self.new_transcript(held.id)
+        empty.whole = held.whole
+        return empty
+
+    def stop_reading(self) -> None:
+        """Read no frame until :meth:`go_on_reading`: the connection fills up."""
+        self.reading.clear()
+
+    def go_on_reading(self) -> None:
+        self.reading.set()
+
+    async def wait_until(self, predicate: Callable[[], Any], what: str = "", seconds: float = PATIENCE) -> None:
+        """Returns when it holds; looks again after each frame. Raises what is wrong with the server meanwhile."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not predicate():
+                    if self.error is not None:
+                        raise self.error
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"waited {seconds:g} s for {what}; closes {self.closes}") from None
+
+    # what is held ----------------------------------------------------------------------------------------------
+
+    def new_transcript(self, thread: str) -> Thread:
+        return Thread(thread, self.counts)
+
+    def new_inbox(self) -> Inbox:
+        return Inbox(self.counts)
+
+    def transcript(self, thread: str) -> dict[str, tuple[str, str, str, int]]:
+        """{message: (text, reasoning, status, reasoning_ms)}."""
         return self.thread(thread).transcript()
 
-    async def follow(self, thread: str, *, everything: bool = False) -> Thread:
-        """Attach, from what we hold. Returns when caught up. Raises Refused."""
-        await self._follow(thread, {"thread": thread, "all": everything})
-        return await self.caught_up(thread)
-
-    async def follow_inbox(self) -> Inbox:
-        """As :meth:`follow`, the inbox."""
-        await self._follow(INBOX, {"inbox": True})
-        return await self.caught_up_inbox()
-
-    async def unfollow(self, thread: str) -> None:
-        """Detach; what we hold stays as it is. Returns when the server knows."""
-        del self._followed[thread]
-        self.thread(thread).caught_up = False
-        if not self.live:
-            return
-        command = {"type": "detach", "id": str(uuid.uuid4()), "thread": thread}
-        self._detaching[command["id"]] = thread
-        await self._write(command)
-        await self.wait_until(lambda: command["id"] not in self._detaching, "the detach's reply")
-
     async def caught_up(self, thread: str) -> Thread:
-        """Returns when the thread is (after a reconnect: again). Raises Refused if it can't be attached."""
-        await self.wait_until(lambda: self.thread(thread).caught_up or self.thread(thread).gone, f"all of {thread}")
-        state = self.thread(thread)
-        if state.gone is not None:
-            raise Refused({"code": state.gone, "message": "The thread is gone."})
-        return state
+        """Returns when the thread is (after a reconnect: again). Raises if it can't be attached."""
+        await self.thread(thread).until(lambda: self.thread(thread).caught_up)
+        return self.thread(thread)
 
     async def caught_up_inbox(self) -> Inbox:
         """Returns when the inbox is (after a reconnect: again)."""
-        await self.wait_until(lambda: self.inbox.caught_up, "the inbox")
-        return self.inbox
+        return await self.inbox.until(lambda: self.inbox.caught_up)  # type: ignore[return-value]
 
     async def ended(self, thread: str, run: str) -> dict[str, Any]:
         """The run's row, when it has come to an end."""
@@ -98,42 +202,40 @@ class Client(Connection):
         await self.wait_until(lambda: len(self.thread(thread).text(run)) >= length, f"text of run {run}")
         return self.thread(thread).text(run)
 
-    # commands --------------------------------------------------------------------------------------------------
+    # what a server promises ------------------------------------------------------------------------------------
 
-    async def do(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Do a command; the reply's result. Without a reply it is sent again after a reconnect. Raises Refused."""
-        command = {"type": kind, "id": str(uuid.uuid4()), **fields}
-        reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._outbox[command["id"]] = (command, reply)
-        await self._send_outbox()
-        await self.wait_until(reply.done, f"the reply to {kind}")
-        return reply.result()
+    def became(self, state: State) -> None:
+        super().became(state)
+        self._news.set()
 
-    async def create(self, **fields: Any) -> str:
-        thread = str(uuid.uuid4())
-        await self.do("create", thread=thread, **fields)
-        return thread
+    def receive(self, frame: dict[str, Any]) -> None:
+        kind = frame["type"]
+        if kind == "welcome":
+            self._beats = 0
+        elif kind == "heartbeat":
+            self.counts.heartbeats += 1
+            self._beats += 1
+            if frame["n"] != self._beats:
+                raise Broken(f"heartbeat {self._beats} has the number {frame['n']}")
+        elif kind == "reply":
+            self._check_reply(frame)
+        elif kind != "error" and (topic := frame.get("thread", INBOX)) not in self._attached:
+            raise Broken(f"an event of a thread that is not attached: {topic} {str(frame)[:500]}")
+        super().receive(frame)
+        self._news.set()
 
-    async def send(self, thread: str, text: str, **fields: Any) -> tuple[str, str]:
-        """(message, run)."""
-        ids = {"message": str(uuid.uuid4()), "run": str(uuid.uuid4())} | fields
-        await self.do("send", thread=thread, text=text, **ids)
-        return ids["message"], ids["run"]
+    @property
+    def _attached(self) -> set[str]:
+        """What the server may send events of."""
+        return {*self._attachments.followed, *self._attachments.detaching}
 
-    async def regenerate(self, thread: str, of: str, **fields: Any) -> str:
-        """The new run."""
-        run = str(uuid.uuid4())
-        await self.do("regenerate", thread=thread, of=of, run=run, **fields)
-        return run
-
-    async def stop(self, thread: str, run: str, *, seen: dict[str, int] | None = None) -> dict[str, int]:
-        """Stop at what is held now, unless told otherwise; returns what was seen."""
-        if seen is None:
-            seen = {message.row["id"]: len(message.text) for message in self.thread(thread).answers(run)}
-        await self.do("stop", thread=thread, run=run, seen=seen)
-        return seen
-
-    async def say(self, data: str) -> None:
-        """Send a frame as it is."""
-        assert self._socket is not None
-        await self._socket.send(data)
+    def _check_reply(self, frame: dict[str, Any]) -> None:
+        pk, result = frame["id"], frame["result"]
+        command = next((command for command in self.outbox.unanswered if command["id"] == pk), None)
+        if command is None:
+            if not self._attachments.awaits(pk):
+                raise Broken(f"a reply to nothing: {frame}")
+        elif self._attachments.hears(thread := command.get("thread", "")) and self.thread(thread).version < result.get(
+            "version", 0
+        ):
+            raise Broken(f"the reply to {command['type']} came before its change: {result}")

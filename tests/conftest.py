@@ -1,6 +1,6 @@
 """Fixtures of all tests: real servers, or a skip that says why there are none.
 
-``REJOIN_REQUIRE=redis,postgres,browser`` turns such a skip into a failure.
+``REJOIN_REQUIRE=redis,postgres,browser,nginx`` turns such a skip into a failure.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import hypothesis
 import pytest
 
+from tests.servers.nginx import find_nginx
 from tests.servers.postgres import PostgresServer, find_postgres
 from tests.servers.process import Process
 from tests.servers.redis import RedisServer, find_redis
@@ -29,6 +30,7 @@ MARKS = {
     "_redis": "redis",
     "_postgres": "postgres",
     "chromium": "browser",
+    "nginx_program": "nginx",
     "_templates": "processes",
 }
 """Fixtures, and the marker of the tests that use them."""
@@ -102,6 +104,16 @@ def postgres_server(request: pytest.FixtureRequest, _postgres: PostgresServer) -
         _postgres.start()
     show_on_failure(request, _postgres)
     return _postgres
+
+
+@pytest.fixture(scope="session")
+def nginx_program() -> str:
+    """The path of an nginx."""
+    program = find_nginx()
+    if program is None:
+        missing("nginx", "there is no nginx on PATH")
+    assert program is not None
+    return program
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ atexit.register(_directory.cleanup)
 os.mkdir(f"{_directory.name}/static")  # WhiteNoise warns where it finds none
 _database = os.environ.get("REJOIN_TEST_DATABASE_URL", f"sqlite:///{_directory.name}/tests.sqlite3")
 
-_kept = ("DJANGO_SETTINGS_MODULE", "REJOIN_REQUIRE", "REJOIN_CASES", "REJOIN_SHRINK")
+_kept = ("DJANGO_SETTINGS_MODULE", "REJOIN_TEST_DATABASE_URL")
+_kept += ("REJOIN_REQUIRE", "REJOIN_CASES", "REJOIN_SEEDS", "REJOIN_SHRINK", "REJOIN_WRITE")
 # A developer's key must not be spent, nor a developer's servers used.
 for _name in list(os.environ):
     if _name.startswith(("DJANGO_", "OPENAI_", "REJOIN_", "REDIS_")) and _name not in _kept:

@@ -11,13 +11,21 @@ import pytest
 from tests.replica import Broken, Inbox, Thread
 from tests.schema import check
 
-THREAD, RUN, PROMPT, ANSWER = (str(uuid.uuid4()) for _ in range(4))
+THREAD, RUN, PROMPT, ANSWER = (str(uuid.UUID(int=number)) for number in range(1, 5))
 SEQ = 1_000_000
 
 
 def row(**fields: Any) -> dict[str, Any]:
     base = {"id": ANSWER, "parent": PROMPT, "after": None, "siblings": [ANSWER], "role": "assistant", "author": "model"}
-    state = {"status": "streaming", "run": RUN, "seq": SEQ, "version": 1, "created_at": "", "updated_at": ""}
+    state = {
+        "status": "streaming",
+        "error": None,
+        "run": RUN,
+        "seq": SEQ,
+        "version": 1,
+        "created_at": "",
+        "updated_at": "",
+    }
     return base | state | fields
 
 
@@ -49,7 +57,7 @@ def thread() -> Thread:
 def test_deltas_are_appended_and_unknown_parts_move_the_seq(thread: Thread) -> None:
     thread.apply(delta(2, 4, ["future", ANSWER, 1], ["reasoning", ANSWER, "hm"]))
     thread.apply(delta(4, 5, ["text", ANSWER, "c"], ["end", ANSWER]))
-    assert thread.transcript() == {ANSWER: ("abc", "hm", "streaming")}
+    assert thread.transcript() == {ANSWER: ("abc", "hm", "streaming", 0)}
     assert thread.cursor == f"1.{RUN}.{SEQ + 5}"
 
 
@@ -77,7 +85,7 @@ def test_doubled_and_late_deltas_are_dropped_and_counted(thread: Thread) -> None
 def test_a_row_without_text_cuts_to_its_lengths(thread: Thread) -> None:
     final = row(status="cut", seq=SEQ + 2, version=2, text_length=1, reasoning_length=0)
     thread.apply(change(1, 2, messages=[final], runs=[run(state="stopped", version=2)]))
-    assert thread.transcript() == {ANSWER: ("a", "", "cut")}
+    assert thread.transcript() == {ANSWER: ("a", "", "cut", 0)}
     assert thread.counts.cuts == 1
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import FloatRect, expect
+from playwright.sync_api import Browser, FloatRect, expect
 
 from chat.protocol import clean
-from tests.browser.conftest import Reader, wait_for
-from tests.browser.site import Site, ask
+from tests.browser.conftest import Reader, texts, wait_for
+from tests.browser.site import Site, ask, first_visit
+from tests.markdown.reading import shown
 from tests.servers.script import Script, full_text
 
 pytestmark = pytest.mark.processes
@@ -28,7 +30,7 @@ def test_a_cut_connection_is_told_in_words_and_nothing_is_lost(site: Site, reade
         expect(reader.queued.locator(".note")).to_have_text("Will be sent when the connection is back")
     expect(reader.connection).to_have_text("Live")
     reader.sees("Sent once")
-    assert reader.answers.all_text_contents() == [said(chunks=200, seed="cut"), "Sent once"]
+    assert texts(reader.answers) == [shown(said(chunks=200, seed="cut")), shown("Sent once")]
     assert len(site.model.requests()) == 2
     assert [row["status"] for row in site.messages(reader.thread)] == ["complete"] * 4
 
@@ -36,6 +38,7 @@ def test_a_cut_connection_is_told_in_words_and_nothing_is_lost(site: Site, reade
 def test_a_message_that_waits_for_the_connection_survives_leaving_the_page(site: Site, reader: Reader) -> None:
     reader.say(ask(text="First"))
     reader.sees("First")
+    reader.is_at_rest()
     address = reader.page.url
     with site.line.away():
         expect(reader.connection).to_contain_text("Reconnecting in")
@@ -62,7 +65,7 @@ def test_who_was_signed_out_elsewhere_is_told(site: Site, reader: Reader) -> Non
     reader.page.context.clear_cookies()
     site.line.reset()
     expect(reader.page.get_by_role("alert")).to_contain_text("You are signed out.")
-    expect(reader.connection).to_have_text("Not connected")
+    expect(reader.connection).to_have_text("Signed out")
 
 
 def test_a_second_message_waits_for_its_turn_and_can_be_taken_back(site: Site, reader: Reader) -> None:
@@ -78,7 +81,7 @@ def test_a_second_message_waits_for_its_turn_and_can_be_taken_back(site: Site, r
     expect(reader.composer).to_have_value("Never mind")
     site.model.open_gate("first")
     reader.sees("The second answer")
-    assert reader.answers.all_text_contents() == ["The first answer", "The second answer"]
+    assert texts(reader.answers) == [shown("The first answer"), shown("The second answer")]
     prompt = site.model.requests()[1]["messages"]
     assert prompt[1]["content"] == "The first answer", "what is queued sees what came before it"
 
@@ -107,6 +110,63 @@ def test_drafts_belong_to_their_chats_and_survive_a_reload(site: Site, reader: R
     expect(reader.composer).to_have_value("another")
 
 
+def test_a_new_chat_that_waits_for_the_connection_survives_leaving_the_page(site: Site, reader: Reader) -> None:
+    with site.line.away():
+        expect(reader.connection).to_contain_text("Reconnecting in")
+        reader.say(ask(text="From nowhere"))
+        address = reader.page.url
+        reader.page.goto("about:blank")
+    site.line.upgrades("swallow")
+    reader.page.goto(address)
+    expect(reader.messages).to_have_text([re.compile("From nowhere")])
+    expect(reader.page.get_by_role("heading", name="This chat is not here")).to_be_hidden()
+    site.line.upgrades("pass")
+    reader.sees("From nowhere")
+
+
+def test_a_chat_that_is_not_there_is_not_looked_for_first(site: Site, reader: Reader) -> None:
+    site.line.upgrades("swallow")
+    reader.page.goto("/c/018f0000-0000-7000-8000-000000000000/")
+    expect(reader.connection).to_have_text("Connecting…")
+    expect(reader.page.get_by_role("heading", name="This chat is not here")).to_be_visible()
+    expect(reader.life).to_be_hidden()
+    site.line.upgrades("pass")
+    reader.say(ask(text="Then another"))
+    reader.sees("Then another")
+
+
+def test_where_the_browser_stores_nothing_drafts_live_as_long_as_the_page(
+    site: Site, new_reader: Callable[..., Reader]
+) -> None:
+    reader = new_reader()
+    reader.page.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('full'); };")
+    reader.open()
+    reader.say(ask(text="First", gate="never", after=1))
+    expect(reader.answer).to_have_text("Firs")
+    reader.say("waits")
+    reader.composer.fill("half a thought")
+    reader.page.get_by_role("link", name="New chat").first.click()
+    expect(reader.composer).to_have_value("")
+    reader.items.first.click()
+    expect(reader.composer).to_have_value("half a thought")
+    reader.queued.get_by_role("button", name="Take back").click()
+    expect(reader.composer).to_have_value("waits\nhalf a thought")
+
+
+def test_enter_ends_a_word_that_is_being_composed_and_sends_nothing(reader: Reader) -> None:
+    reader.composer.focus()
+    session = reader.page.context.new_cdp_session(reader.page)
+    session.send("Input.imeSetComposition", {"text": "にほ", "selectionStart": 2, "selectionEnd": 2})
+    ends = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 229}  # as Safari says it, after the composition
+    session.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **ends})
+    session.send("Input.insertText", {"text": "日本"})
+    session.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **ends})
+    expect(reader.composer).to_have_value("日本")
+    expect(reader.messages).to_have_count(0)
+    reader.composer.press("Enter")
+    expect(reader.messages.first.locator(".text")).to_have_text("日本")
+
+
 def test_shift_enter_makes_a_new_line_and_enter_sends(reader: Reader) -> None:
     reader.composer.press_sequentially("one")
     reader.composer.press("Shift+Enter")
@@ -127,43 +187,56 @@ def test_a_message_that_is_too_long_is_not_sent(reader: Reader) -> None:
     expect(reader.messages).to_have_count(0)
 
 
-def test_renaming_and_deleting_show_on_every_device(
-    site: Site, reader: Reader, new_reader: Callable[..., Reader]
-) -> None:
-    reader.say("Call it something")
-    expect(reader.items).to_have_count(1)
-    other = new_reader(reader).open(f"/c/{reader.thread}/")
-    reader.items.first.hover()
-    reader.page.get_by_role("button", name="Options for Call it something").click()
-    reader.page.get_by_role("menuitem", name="Rename").click()
-    reader.page.keyboard.type("A better name")
-    reader.page.keyboard.press("Enter")
-    for device in (reader, other):
-        expect(device.items.first).to_have_text("A better name")
-        expect(device.page.get_by_role("heading", level=1)).to_have_text("A better name")
-        expect(device.page).to_have_title("A better name · Rejoin")
-    reader.items.first.hover()
-    reader.page.get_by_role("button", name="Options for A better name").click()
-    reader.page.get_by_role("menuitem", name="Delete").click()
-    reader.page.get_by_role("button", name="Cancel").click()
-    expect(reader.items).to_have_count(1)
-    reader.items.first.hover()
-    reader.page.get_by_role("button", name="Options for A better name").click()
-    reader.page.get_by_role("menuitem", name="Delete").click()
-    reader.page.get_by_role("button", name="Delete").click()
-    expect(reader.items).to_have_count(0)
-    expect(reader.page.get_by_role("heading", name="What do you want to know?")).to_be_visible()
-    expect(other.items).to_have_count(0)
-    expect(other.page.get_by_role("heading", name="This chat is not here")).to_be_visible()
-
-
 def distance_from_end(reader: Reader) -> float:
     return float(reader.page.evaluate("scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight"))
 
 
+def test_who_does_not_know_what_to_ask_takes_an_example(site: Site, reader: Reader) -> None:
+    example = reader.page.locator("#prompts button").filter(has_text="What exactly does Stop do?")
+    example.dblclick()
+    expect(reader.messages.first.locator(".text")).to_have_text("What exactly does Stop do?")
+    reader.is_at_rest()
+    expect(example).to_be_hidden()
+    assert [row["role"] for row in site.messages(reader.thread)] == ["user", "assistant"]
+
+
+def test_keys_do_where_somebody_writes_what_they_do_there(site: Site, reader: Reader) -> None:
+    reader.say(ask(text="Not to be stopped", gate="keys", after=1))
+    expect(reader.answer).to_have_text("Not ")
+    page = reader.page
+    for name, opens in (
+        ("Search chats", lambda: page.keyboard.press("Control+k")),
+        ("Edit your message", lambda: reader.does("Edit")),
+        ("Name of the chat", lambda: rename(reader)),
+        ("Instructions for this chat", lambda: instruct(reader)),
+    ):
+        opens()
+        box = page.locator("input, textarea").and_(page.get_by_label(name, exact=True))
+        box.fill("why")
+        box.press("?")
+        expect(box).to_have_value("why?")
+        box.press("Escape")
+        expect(box.filter(visible=True)).to_have_count(int(name == "Search chats"))
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_label("Search chats")).to_have_value("")
+    site.model.open_gate("keys")
+    reader.sees("Not to be stopped")
+
+
+def rename(reader: Reader) -> None:
+    reader.items.first.hover()
+    reader.items.first.get_by_role("button").click()
+    reader.page.get_by_role("menuitem", name="Rename").click()
+
+
+def instruct(reader: Reader) -> None:
+    reader.page.get_by_role("button", name="Options of this chat").click()
+    reader.page.get_by_role("button", name="Instructions…").click()
+
+
 def test_the_end_stays_in_sight_until_the_reader_goes_up(site: Site, reader: Reader) -> None:
-    reader.say(ask(text="line\n" * 400, gate="half", after=300))
-    wait_for(lambda: len(reader.answer.text_content() or "") == 1200, "the first half")
+    reader.say(ask(text="line\n\n" * 400, gate="half", after=300))
+    reader.sees("line\n\n" * 200)
     assert distance_from_end(reader) < 2
     expect(reader.page.get_by_role("button", name="Jump to the latest")).to_be_hidden()
     reader.messages.last.hover()
@@ -204,8 +277,8 @@ def test_earlier_messages_come_when_scrolling_up_and_the_place_is_kept(site: Sit
     while reader.page.locator("#earlier").is_visible():
         reader.page.mouse.wheel(0, -2500)
     expect(reader.messages).to_have_count(182)
-    texts = reader.page.locator("#log .message .text").all_text_contents()
-    assert texts[2:] == [f"message {number}" for number in range(180)]
+    numbers = [text.split()[-1] for text in texts(reader.page.locator("#log .message .text"))]
+    assert numbers[2:] == [str(number) for number in range(180)]
 
 
 GROW = """
@@ -223,30 +296,6 @@ thread.save()
 """
 
 
-def test_older_chats_come_when_asked_for(site: Site, reader: Reader) -> None:
-    user = reader.page.locator("body").get_attribute("data-user")
-    site.manage("shell", "-v", "0", "-c", FILL.format(user=user))
-    reader.page.reload()
-    expect(reader.connection).to_have_text("Live")
-    expect(reader.items).to_have_count(100)
-    expect(reader.items.first).to_have_text("chat 119")
-    reader.page.get_by_role("button", name="Show older chats").click()
-    expect(reader.items).to_have_count(120)
-    expect(reader.items.last).to_have_text("chat 0")
-    expect(reader.page.get_by_role("button", name="Show older chats")).to_be_hidden()
-
-
-FILL = """
-from datetime import timedelta
-from chat.models import Thread
-for number in range(120):
-    thread = Thread(owner_id={user}, title=f"chat {{number}}", version=1, row_version=1)
-    thread.touch_item()
-    thread.save()
-    Thread.objects.filter(pk=thread.pk).update(updated_at=thread.updated_at + timedelta(seconds=number))
-"""
-
-
 def test_on_a_phone_the_list_of_chats_lies_over_the_chat(site: Site, new_reader: Callable[..., Reader]) -> None:
     size = {"width": 390, "height": 780}
     phone = new_reader(viewport=size, is_mobile=True, has_touch=True).open()
@@ -260,3 +309,20 @@ def test_on_a_phone_the_list_of_chats_lies_over_the_chat(site: Site, new_reader:
     phone.page.get_by_role("link", name="New chat").tap()
     expect(phone.items.first).to_be_hidden()
     expect(phone.messages).to_have_count(0)
+
+
+def test_a_first_visit_fetches_less_than_150_kb(site: Site, browser: Browser) -> None:
+    visit = first_visit(site, browser)
+    assert visit.files > 50
+    assert 100_000 < visit.contents < 150_000
+
+
+def test_on_paper_there_is_the_whole_chat_and_nothing_else(site: Site, reader: Reader) -> None:
+    reader.say(ask(text="# Head\n\n" + "\n\n".join(f"Paragraph {number}" for number in range(200))))
+    reader.is_at_rest()
+    reader.page.emulate_media(media="print")
+    for there in ("Chats and account", "The chat", "Message"):
+        expect(reader.page.get_by_label(there, exact=True)).to_be_visible(visible=there == "The chat")
+    expect(reader.page.locator("#title")).to_be_visible()
+    expect(reader.page.locator("#log button").filter(visible=True)).to_have_count(0)
+    assert reader.page.pdf().count(b"/Type /Page\n") > 3

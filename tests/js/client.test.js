@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Client } from "../../static/chat/client/client.js";
-import { Refused } from "../../static/chat/client/outbox.js";
+import { Client, OTHER_USER, Refused } from "../../static/chat/client/client.js";
 import { caughtUp, change, Clock, delta, messageRow, runRow, Socket, WELCOME } from "./doubles.js";
 
-function open({ store } = {}) {
+function open({ store, user } = {}) {
   const clock = new Clock();
   const sockets = [];
   const client = new Client({
@@ -14,6 +13,7 @@ function open({ store } = {}) {
     clock,
     random: () => 0.5,
     store,
+    user,
   });
   const server = {
     clock,
@@ -24,7 +24,7 @@ function open({ store } = {}) {
     /** The connection falls and a new one is welcomed. */
     reconnect() {
       this.socket.end(1006);
-      clock.pass(60_000);
+      clock.pass(client.connection.state.until - clock.now());
       this.socket.say(WELCOME);
     },
     answer: (frame, result = {}) => server.socket.say({ type: "reply", id: frame.id, result }),
@@ -43,6 +43,19 @@ function live(options) {
 }
 
 const kinds = (socket) => socket.sent.map((frame) => frame.type);
+
+test("a page of one person sends nothing when somebody else has signed in", () => {
+  const { client, server } = open({ user: WELCOME.user.id });
+  server.socket.say(WELCOME);
+  server.socket.end(1006);
+  client.do("send", { thread: "t", message: "m", run: "r", text: "mine" }).catch(() => {});
+  server.clock.pass(client.connection.state.until - server.clock.now());
+  server.socket.say({ ...WELCOME, user: { ...WELCOME.user, id: "another" } });
+  assert.deepEqual(client.connection.state, { name: "refused", code: OTHER_USER });
+  assert.deepEqual(kinds(server.socket), []);
+  server.clock.pass(60_000);
+  assert.equal(server.sockets.length, 2, "it does not come back by itself");
+});
 
 test("on every welcome the inbox and the followed threads are attached with their cursors", () => {
   const { client, server } = live();
@@ -119,6 +132,50 @@ test("a refused new chat is given up with its message", async () => {
   assert.deepEqual(client.outbox.entries, []);
 });
 
+test("a reply that comes before the change it speaks of waits for it", async () => {
+  const { client, server } = live();
+  client.follow("t");
+  server.socket.say(change(0, 2, { messages: [messageRow("q", { text: "hi" })] }), caughtUp());
+  const order = [];
+  const later = client.do("update", { thread: "t", title: "new" }).then(() => order.push("reply"));
+  client.transcript("t").addEventListener("rows", () => order.push("rows"));
+  server.answer(server.socket.take("update")[0], { version: 4 });
+  await null;
+  server.socket.say(change(2, 3));
+  await null;
+  server.socket.say(change(3, 4));
+  await later;
+  assert.deepEqual(order, ["rows", "rows", "reply"]);
+});
+
+for (const [what, leave] of [
+  ["the thread is gone", ({ server }) => server.socket.say({ type: "gone", thread: "t", code: "not_found" })],
+  ["nobody follows the thread any more", ({ client }) => client.unfollow("t")],
+]) {
+  test(`a reply does not wait for a change when ${what}`, async () => {
+    const opened = live();
+    opened.client.follow("t");
+    opened.server.socket.say(change(0, 2, { messages: [messageRow("q", { text: "hi" })] }), caughtUp());
+    const reply = opened.client.delete("t");
+    opened.server.answer(opened.server.socket.take("delete")[0], { version: 3 });
+    assert.equal(opened.client.outbox.unanswered.length, 1);
+    leave(opened);
+    assert.deepEqual(await reply, { version: 3 });
+  });
+}
+
+test("a reply that waits is given again after a reconnect", async () => {
+  const { client, server } = live();
+  client.follow("t");
+  server.socket.say(change(0, 2, { messages: [messageRow("q", { text: "hi" })] }), caughtUp());
+  const reply = client.update("t", { title: "new" });
+  server.answer(server.socket.take("update")[0], { version: 3 });
+  server.reconnect();
+  server.socket.say(change(2, 3));
+  server.answer(server.socket.take("update")[0], { version: 3 });
+  assert.deepEqual(await reply, { version: 3 });
+});
+
 test("a new thread is attached when the server has it, not before", () => {
   const { client, server } = live();
   client.do("create", { thread: "n" });
@@ -129,6 +186,94 @@ test("a new thread is attached when the server has it, not before", () => {
   assert.deepEqual(kinds(server.socket), ["attach", "create", "send"]);
   server.answer(server.socket.take("create")[0]);
   assert.equal(server.socket.take("attach")[1].thread, "n");
+});
+
+test("every command has a call that makes its ids, and says what was seen unless it is told", async () => {
+  const { client, server } = live();
+  client.follow("t");
+  const question = messageRow("q", { text: "why?", run: "r" });
+  server.socket.say(change(0, 2, { row: { head: "q" }, messages: [question], runs: [runRow("r")] }), caughtUp());
+  server.socket.say(delta(1_000_000, 1_000_002, [["start", "a", {}], ["text", "a", "a 👍🏽"]]));
+  const replies = [
+    client.create("n", { title: "New" }),
+    client.send("t", "now", { on_busy: "interrupt" }),
+    client.send("t", "later", { on_busy: "reject", parent: "p" }),
+    client.edit("t", "q", "instead"),
+    client.regenerate("t", "a", { seen: { a: 1 }, model: "m" }),
+    client.continue("t", "a"),
+    client.select("t", "a"),
+    client.stop("t", "r"),
+    client.stop("u", "r"),
+    client.read("t", "a"),
+    client.update("t", { pinned: true }),
+    client.delete("t"),
+    client.search("rain"),
+  ];
+  const ids = ({ id, message, run, ...rest }) => rest;
+  const frames = server.socket.sent.slice(-replies.length);
+  assert.deepEqual(frames.map(ids), [
+    { type: "create", thread: "n", title: "New" },
+    { type: "send", thread: "t", text: "now", seen: { a: 4 }, on_busy: "interrupt" },
+    { type: "send", thread: "t", text: "later", on_busy: "reject", parent: "p" },
+    { type: "edit", thread: "t", of: "q", text: "instead", seen: { a: 4 } },
+    { type: "regenerate", thread: "t", of: "a", seen: { a: 1 }, model: "m" },
+    { type: "continue", thread: "t", of: "a" },
+    { type: "select", thread: "t" },
+    { type: "stop", thread: "t", seen: { a: 4 } },
+    { type: "stop", thread: "u" },
+    { type: "read", thread: "t" },
+    { type: "update", thread: "t", pinned: true },
+    { type: "delete", thread: "t" },
+    { type: "search", query: "rain" },
+  ]);
+  for (const frame of frames) server.answer(frame);
+  const [created, { message, run }, , edited, again, further] = await Promise.all(replies);
+  assert.equal(created, "n");
+  assert.deepEqual([message, run], [frames[1].message, frames[1].run]);
+  assert.equal(edited.run, frames[3].run);
+  assert.deepEqual([again, further], [frames[4].run, frames[5].run]);
+});
+
+test("earlier messages are asked for before the first that is held, and added", async () => {
+  const { client, server } = live();
+  const transcript = client.follow("t");
+  server.socket.say(change(0, 2, { row: { head: "2" }, messages: [messageRow("2", { parent: "1", text: "b" })] }));
+  server.socket.say(caughtUp());
+  const reply = client.history("t", 10);
+  const [asked] = server.socket.take("history");
+  assert.deepEqual([asked.before, asked.limit], ["2", 10]);
+  server.answer(asked, { messages: [messageRow("1", { text: "a" })], runs: [], more: false });
+  assert.equal(await reply, false);
+  assert.deepEqual(transcript.path.map((message) => message.text), ["a", "b"]);
+  assert.equal(await client.history("t"), false, "nothing is before that");
+});
+
+test("a command that the server could not read is refused here, and what was written is kept", async () => {
+  const { client, server } = live();
+  const text = "漢".repeat(30_000);
+  await assert.rejects(client.send("t", text), (refused) => refused.error.code === "too_large");
+  client.retry("t");
+  assert.deepEqual(server.socket.take("send"), []);
+  assert.deepEqual(client.outbox.entries.map(({ command, error }) => [command.text, error.code]), [[text, "too_large"]]);
+  await assert.rejects(client.update("t", { system_prompt: text }), (refused) => refused.error.code === "too_large");
+  assert.equal(client.outbox.entries.length, 1);
+});
+
+test("a detach that is refused is made again, unless the thread is wanted again", () => {
+  const { client, server } = live();
+  const transcript = client.follow("t");
+  server.socket.say(change(0, 2, { row: { head: "q" }, messages: [messageRow("q", { text: "hi" })] }), caughtUp());
+  const detaches = () => server.socket.take("detach");
+  client.unfollow("t");
+  server.refuse(detaches()[0], { retry_after: 1 });
+  server.clock.pass(1_000);
+  assert.equal(detaches().length, 2);
+  client.follow("t");
+  server.refuse(detaches()[1], { retry_after: 1 });
+  server.clock.pass(1_000);
+  assert.equal(detaches().length, 2);
+  server.socket.say(change(2, 3));
+  assert.equal(transcript.version, 3);
 });
 
 test("the outbox survives a reload, except for questions", () => {
@@ -182,26 +327,20 @@ test("a thread that is not ours is lost, one that the server could not read now 
   assert.equal(transcript.gone, "not_found");
 });
 
-test("the inbox shows what the outbox is about to change", () => {
-  const { client } = live();
-  const usual = { status: "idle", pinned: false, archived: false, updated_at: "2026" };
-  const item = (id, fields) => ({ ...usual, id, title: id, ...fields });
-  client.apply({
-    type: "inbox",
-    from: 0,
-    to: 3,
-    items: [item("old", { updated_at: "2025" }), item("pinned", { pinned: true, updated_at: "2024" }), item("new")],
-    removed: [],
-    cursor: "3",
-  });
-  const titles = () => client.inbox.list(client.outbox.unanswered).map((entry) => entry.title);
-  assert.deepEqual(titles(), ["pinned", "new", "old"]);
-  client.do("create", { thread: "next", title: "next" });
-  client.do("update", { thread: "old", title: "renamed" });
-  client.do("delete", { thread: "new" });
-  assert.deepEqual(titles(), ["pinned", "next", "renamed"]);
-  client.apply({ type: "inbox", from: 3, to: 4, items: [], removed: ["pinned"], cursor: "4" });
-  assert.deepEqual(titles(), ["next", "renamed"]);
+test("older chats are asked for by search, once there are any", async () => {
+  const { client, server } = live();
+  const item = { id: "a", version: 7, title: "", status: "idle", unread: false, pinned: false, archived: false };
+  const begin = { type: "inbox", from: 0, to: 7, items: [item], removed: [], cursor: "7" };
+  server.socket.say(begin);
+  await client.older();
+  assert.deepEqual(server.socket.take("search"), []);
+  server.socket.say({ ...begin, older: true });
+  const brought = client.older();
+  const [{ id, ...asked }] = server.socket.take("search");
+  assert.deepEqual(asked, { type: "search", archived: false, limit: 100, before: "a" });
+  server.answer({ id }, { items: [{ ...item, id: "b", version: 3 }], more: false });
+  await brought;
+  assert.deepEqual([...client.inbox.items.keys()], ["a", "b"]);
 });
 
 test("errors that answer no command of ours are told", () => {

@@ -115,3 +115,68 @@ export function delta(from, to, parts, run = "r") {
 }
 
 export const caughtUp = (cursor = "2") => ({ type: "caught_up", thread: "t", cursor });
+
+/** HTTP as the server sees it: `requests` are those that wait for an answer, oldest first; `all` are all there were. */
+export class Server {
+  all = [];
+  requests = [];
+
+  fetch = (url, { method = "GET", headers, body, signal, keepalive }) => {
+    const { promise, resolve, reject } = Promise.withResolvers();
+    const { pathname, search, searchParams } = new URL(url);
+    const asked = Object.fromEntries(searchParams);
+    const request = { method, path: pathname, search, asked, headers, signal, keepalive };
+    if (body !== undefined) request.body = JSON.parse(body);
+    const done = () => (this.requests = this.requests.filter((other) => other !== request));
+    request.answer = (value, status = 200) => {
+      done();
+      resolve(new Response(typeof value === "string" ? value : JSON.stringify(value), { status }));
+      return settled();
+    };
+    request.fail = () => {
+      done();
+      reject(new TypeError("the network is gone"));
+      return settled();
+    };
+    /** Answers with a stream: `say(text)`, `end()`, `fail()`. */
+    request.stream = async () => {
+      done();
+      let source;
+      const body = new ReadableStream({ start: (controller) => (source = controller) });
+      const bytes = new TextEncoder();
+      const stream = {
+        say: (text) => (source.enqueue(bytes.encode(text)), settled()),
+        send: (frame) => {
+          const id = frame.cursor ? `id: ${frame.cursor}\n` : "";
+          return stream.say(`event: ${frame.type}\n${id}data: ${JSON.stringify(frame)}\n\n`);
+        },
+        end: () => (source.close(), settled()),
+        fail: () => (source.error(new TypeError("the network is gone")), settled()),
+      };
+      signal.addEventListener("abort", () => source.error(signal.reason));
+      resolve(new Response(body));
+      await stream.say("retry: 1000\n\n");
+      return stream;
+    };
+    signal.addEventListener("abort", () => (done(), reject(signal.reason)));
+    this.all.push(request);
+    this.requests.push(request);
+    return promise;
+  };
+
+  /** The oldest request to this path that waits for an answer. */
+  take(path) {
+    const found = this.requests.find((request) => request.path === path);
+    if (found === undefined) throw new Error(`${path} was not asked for, but ${this.requests.map(({ path }) => path)}`);
+    return found;
+  }
+
+  asked(path) {
+    return this.requests.some((request) => request.path === path);
+  }
+}
+
+/** When everything that is not waiting for time or the other side has happened. */
+export async function settled() {
+  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+}

@@ -230,3 +230,19 @@ test("however the same answer reaches a client, the transcript is the same", () 
     assert.equal(transcript.gaps, 0);
   }
 });
+
+test("who begins anew in the middle of an answer is told of it when everything is there, and not of less before", () => {
+  const transcript = asked();
+  transcript.apply(delta(LEASE, LEASE + 2, [["start", "a", {}], ["text", "a", "One. Two. Three."]]));
+  const told = [];
+  for (const type of ["rows", "text"]) transcript.addEventListener(type, () => told.push([type, transcript.path.at(-1).text]));
+  const checkpoint = answer({ text: "One.", seq: LEASE + 1, status: "streaming" });
+  const run = runRow("r", { seq: LEASE + 1 });
+  transcript.apply(change(0, 2, { row: { head: "q" }, messages: [QUESTION, checkpoint], runs: [run] }));
+  transcript.apply(delta(LEASE + 1, LEASE + 3, [["text", "a", " Two. Three. Four."]]));
+  assert.deepEqual(told, []);
+  transcript.apply(caughtUp());
+  assert.deepEqual(told, [["rows", "One. Two. Three. Four."]]);
+  transcript.apply(delta(LEASE + 3, LEASE + 4, [["text", "a", " Five."]]));
+  assert.deepEqual(told.at(-1), ["text", "One. Two. Three. Four. Five."]);
+});

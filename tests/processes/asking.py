@@ -57,8 +57,11 @@ async def check_answer(
     client: Client, question: Question, state: str = "completed", *, text: str | None = None
 ) -> None:
     """Wait for the answer's end: the client holds it to the byte."""
-    run = await client.ended(question.thread, question.run)
-    assert run["state"] == state, run
+    await client.ended(question.thread, question.run)
+    # A stop that came late makes something else of a run that had ended.
+    await client.wait_until(
+        lambda: client.thread(question.thread).runs.get(question.run, {}).get("state") == state, f"it to be {state}"
+    )
     [answer] = client.thread(question.thread).answers(question.run)
     assert answer.text == (question.text if text is None else text)
     assert answer.reasoning == question.reasoning
@@ -68,7 +71,7 @@ async def check_answer(
 async def check_fresh(client: Client, thread: str) -> None:
     """Nothing runs any more in the chat: the client holds what one does that has just opened it."""
     async with Client(client.url, client.session) as other:
-        await other.follow(thread)
+        await other.follow(thread, all=True)
         await client.wait_until(
             lambda: client.thread(thread).version >= other.thread(thread).version, "the last change"
         )
@@ -91,3 +94,11 @@ def find(stack: Stack, words: str) -> Worker:
     """The worker that says this."""
     await_true(lambda: any(worker.has_said(words) for worker in stack.workers), words, 30)
     return next(worker for worker in stack.workers if worker.has_said(words))
+
+
+def prompt_of(stack: Stack, question: Question) -> list[str]:
+    """The texts of the prompt that the model was given with this question, the question last."""
+    asked = json.dumps(question.script)
+    prompts = [[turn["content"] for turn in request["messages"]] for request in stack.model.requests()]
+    [prompt] = [prompt for prompt in prompts if prompt[-1] == asked]
+    return prompt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.processes.asking")
 
+from tests.client import Client, guest  # noqa: E402
 from tests.conftest import show_on_failure  # noqa: E402
 from tests.servers.stack import Stack, Templates  # noqa: E402
 
@@ -64,3 +65,17 @@ def make_whole(servers: dict[str, Any]) -> None:
         servers["redis"].renew()
     if servers.get("postgres") is not None and not servers["postgres"].running:
         servers["postgres"].start()
+
+
+@pytest.fixture
+async def client(stack: Stack) -> AsyncIterator[Client]:
+    """A guest's device."""
+    async with Client(stack.url, await guest(stack.url)) as client:
+        yield client
+
+
+@pytest.fixture
+async def other(stack: Stack, client: Client) -> AsyncIterator[Client]:
+    """The same person's second device, at another server where there is one."""
+    async with Client(stack.web[-1].url, client.session) as other:
+        yield other

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
+import httpx2
 import pytest
 
+from chat.tasks import end
 from tests.client import Client, guest
 from tests.processes.asking import ask, check_answer, check_fresh
 from tests.processes.conftest import Share
@@ -36,6 +40,43 @@ async def test_a_server_that_is_told_to_end_keeps_all_that_was_said(stack: Stack
     await check_answer(client, question, "interrupted", text=question.said)
     await check_answer(client, await ask(client, question.thread, chunks=10, seed="next"))
     await check_fresh(client, question.thread)
+
+
+async def test_a_server_that_is_told_to_end_does_so_in_the_middle_of_requests(stack: Stack) -> None:
+    web = stack.web[0]
+
+    async def ask_again_and_again(http: httpx2.AsyncClient) -> None:
+        while True:
+            with suppress(httpx2.TransportError):
+                await http.get(f"{stack.url}/healthz")
+            await asyncio.sleep(0)
+
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        asking = [asyncio.create_task(ask_again_and_again(http)) for _ in range(16)]
+        for _ in range(3):
+            web.terminate()
+            assert await asyncio.to_thread(web.wait) == 0
+            await asyncio.to_thread(web.start)
+        await end(asking)
+
+
+async def test_a_server_in_the_background_does_not_hear_what_ends_the_foreground(stack: Stack) -> None:
+    web = stack.web[0]
+    web.kill()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what it runs with "&"
+    try:
+        web.launch()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    await asyncio.to_thread(web.await_ready)
+    async with Client(stack.url, await guest(stack.url)) as client:
+        question = await ask(client, chunks=60, gate="on", after=30, seed="background")
+        await client.text_of(question.thread, question.run, 100)
+        web.signal(signal.SIGINT)
+        stack.model.open_gate("on")
+        await check_answer(client, question)
+        await check_answer(client, await ask(client, question.thread, chunks=10, seed="next"))
+        assert client.closes == []
 
 
 async def test_a_question_without_a_word_of_answer_is_asked_again_after_a_restart(stack: Stack, client: Client) -> None:

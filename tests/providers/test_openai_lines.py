@@ -110,13 +110,16 @@ def test_nothing_is_said_after_done():
     assert [part[0] for part in read(b"data: [DONE]\n", chunk)] == ["start", "end"]
 
 
-def test_the_last_count_of_tokens_holds():
+def test_counts_of_tokens_that_come_with_each_chunk_add_up_to_the_last():
     def counted(output: int) -> bytes:
         usage = {"prompt_tokens": 3, "completion_tokens": output}
         return b"data: " + json.dumps({"choices": [{"delta": {"content": "x"}}], "usage": usage}).encode() + b"\n"
 
     parts = read(counted(1), counted(2), b"data: [DONE]\n")
-    assert [part for part in parts if part[0] == "usage"] == [("usage", "m", {"input": 3, "output": 2})]
+    assert [part[2] for part in parts if part[0] == "usage"] == [
+        {"input": 3, "output": 1},
+        {"input": 0, "output": 1},
+    ]
 
 
 def test_a_refusal_is_text():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 
 import pytest
 
 from chat.protocol import clean
+from chat.providers.authors import NOTE
+from chat.providers.base import Conversation, Turn
 from chat.providers.openai import OpenAIProvider
 from tests.providers.conftest import KEY, ask, conversation, said
 from tests.servers.script import expected_reasoning, expected_text, full_text
@@ -55,6 +58,24 @@ async def test_each_chunk_is_given_out_before_the_next_one_is_there(openai_provi
     assert [part[0] async for part in stream] == ["text", "text", "text", "usage", "end"]
 
 
+async def test_of_several_authors_each_answer_is_sent_with_its_authors_name(openai_provider, model_server):
+    turns = [
+        Turn("user", "one"),
+        Turn("assistant", "two", "ada"),
+        Turn("assistant", "three", "bob"),
+        Turn("user", "four"),
+    ]
+    asked = Conversation(run=uuid.uuid4(), model="", turns=turns)
+    assert said([part async for part in openai_provider().stream(asked)])
+    (request,) = model_server.requests()
+    assert [(message["role"], message["content"]) for message in request["messages"]] == [
+        ("system", NOTE),
+        ("user", "one"),
+        ("assistant", "[ada]\ntwo\n\n[bob]\nthree"),
+        ("user", "four"),
+    ]
+
+
 async def test_the_path_the_system_prompt_the_model_and_the_parameters_are_sent(openai_provider, model_server):
     provider = openai_provider(body={"temperature": 0.5, "seed": 3})
     await ask(
@@ -66,8 +87,7 @@ async def test_the_path_the_system_prompt_the_model_and_the_parameters_are_sent(
     assert [(message["role"], message["content"]) for message in request["messages"]] == [
         ("system", "Be brief."),
         ("user", "one"),
-        ("assistant", "two"),
-        ("assistant", "four"),
+        ("assistant", "two\n\nfour"),
         ("user", "five"),
     ]
     assert request["body"] == {

@@ -11,6 +11,7 @@ from chat.providers import Providers
 from chat.providers.base import Provider
 from chat.providers.demo import DemoProvider
 from chat.providers.openai import OpenAIProvider
+from tests.providers.conftest import ask, said
 
 DEMO = {"path": "chat.providers.demo.DemoProvider"}
 
@@ -61,6 +62,43 @@ async def test_the_models_are_listed_as_they_are_asked_for():
         assert model in await provider.models()
 
 
+PANEL = "chat.providers.panel.PanelProvider"
+FLOW = "chat.providers.flow.FlowProvider"
+
+
+def test_a_panel_asks_the_models_of_others_by_the_names_that_users_have_for_them():
+    members = {"one": "x", "two": "b/meta/llama"}
+    providers = Providers({"a": listed(), "b": listed(), "all": {"path": PANEL, "options": {"members": members}}})
+    voices = providers.get("all")._voices
+    assert (voices["one"].provider, voices["one"].model) == (providers.get("a"), "x")
+    assert (voices["two"].provider, voices["two"].model) == (providers.get("b"), "meta/llama")
+
+
+async def test_panel_and_flow_are_listed_as_models_behind_those_of_the_first():
+    providers = Providers(
+        {
+            "a": listed("x"),
+            "panel": {"path": PANEL, "options": {"members": {"one": "x"}}},
+            "review": {"path": FLOW, "options": {"phases": {"draft": ""}}},
+        }
+    )
+    assert await providers.models() == ["x", "panel/all", "review/all"]
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        {"p": "p/all"},
+        {"p": "x"},  # the first provider's, and that is itself
+        {"p": "q/all", "q": "p/all"},
+    ],
+)
+def test_a_panel_that_would_ask_itself_in_the_end_is_a_mistake(asks):
+    entries = {name: {"path": PANEL, "options": {"members": {"one": model}}} for name, model in asks.items()}
+    with pytest.raises(ImproperlyConfigured, match="p asks"):
+        Providers(entries | {"a": listed()})
+
+
 async def test_all_are_closed():
     providers = Providers({"a": listed(), "b": listed()})
     await providers.close()
@@ -95,6 +133,15 @@ def fresh():
 def test_without_settings_the_demo_answers():
     assert isinstance(chat.providers.get(), DemoProvider)
     assert chat.providers.get() is chat.providers.get("demo")
+
+
+@pytest.mark.usefixtures("fresh")
+async def test_without_settings_there_are_a_panel_and_a_flow_of_demo_models_to_try():
+    assert (await chat.providers.providers().models())[-2:] == ["panel/all", "flow/all"]
+    for name, messages in {"panel": 3, "flow": 3}.items():
+        parts = await ask(chat.providers.get(name), "why?", model="all", parameters={"rate": 0, "delay": 0})
+        texts = {part[1]: said([one for one in parts if one[1] == part[1]]) for part in parts if part[0] == "start"}
+        assert len(set(texts.values())) == messages, "each says something else"
 
 
 @pytest.mark.usefixtures("fresh")

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 """The checkout: processes start in it."""
 STARTING = 30.0
 """Seconds until a process that is not ready counts as hung. Patience, no promise: everything here is ready sooner."""
-SHOWN = 20_000
+SHOWN = 6_000
 """Characters of output shown when something fails: the last ones."""
 
 

@@ -14,11 +14,12 @@ import struct
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 CHUNK = 64 * 1024
+BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @functools.cache
@@ -53,7 +54,8 @@ class Proxy:
         """Seconds that everything is held back, each way."""
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
-        self._swallowing = False
+        self._swallowing = self._only_answers = self._holding = False
+        self._upgrades: Literal["pass", "refuse", "swallow"] = "pass"
         self._listen()
 
     def __enter__(self) -> Self:
@@ -80,13 +82,28 @@ class Proxy:
             await self._start_listening()
 
     @_in_loop
-    async def swallow(self, swallowing: bool) -> None:
+    async def swallow(self, swallowing: bool, *, answers: bool = False) -> None:
         """Whether what is sent disappears without a word, as in a tunnel: new connections open, and nothing comes.
+        ``answers``: only what the target says; it hears everything.
 
         At the end of it, connections that have lost something are cut: a stream with a hole in it would be no TCP.
         """
-        self._swallowing = swallowing
+        self._swallowing, self._only_answers = swallowing, answers
         if not swallowing:
+            await self._cut({link for link in self._links if link.torn})
+
+    @_in_loop
+    async def upgrades(self, what: Literal["pass", "refuse", "swallow"]) -> None:
+        """What becomes of requests for a websocket, from now on: a network like this one knows HTTP only."""
+        self._upgrades = what
+        if what == "pass":
+            await self._cut({link for link in self._links if link.torn})
+
+    @_in_loop
+    async def hold_streams(self, holding: bool) -> None:
+        """Whether event streams that begin from now on are kept back for as long as they last."""
+        self._holding = holding
+        if not holding:
             await self._cut({link for link in self._links if link.torn})
 
     @contextlib.contextmanager
@@ -138,20 +155,32 @@ class Proxy:
         try:
             target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self.target)
             link.writers.append(target_writer)
-            await asyncio.gather(self._carry(link, reader, target_writer), self._carry(link, target_reader, writer))
+            await asyncio.gather(
+                self._carry(link, reader, target_writer), self._carry(link, target_reader, writer, answer=True)
+            )
         except OSError:  # one side broke off: the other learns of it
             link.abort()
         finally:
             for end in link.writers:
                 end.close()
 
-    async def _carry(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(
+        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answer: bool = False
+    ) -> None:
         """One way of a connection, to its end."""
         while True:
             data = await reader.read(CHUNK)
             if self.delay:
                 await asyncio.sleep(self.delay)
-            if self._swallowing:
+            if not answer and self._upgrades != "pass" and b"upgrade: websocket" in data.lower():
+                if self._upgrades == "refuse":
+                    link.writers[0].write(BAD_GATEWAY)
+                    writer.write_eof()
+                    return
+                link.silent = True
+            if answer and self._holding and b"content-type: text/event-stream" in data.lower():
+                link.silent = True
+            if link.silent or (self._swallowing and (answer or not self._only_answers)):
                 link.torn = True
                 self.swallowed += len(data)
                 if not data:
@@ -173,6 +202,9 @@ class _Link:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.writers = [writer]
         self.torn = False
+        """It has lost something."""
+        self.silent = False
+        """It loses everything, whatever else the proxy does."""
 
     def abort(self) -> None:
         """End both ends with a RST."""

@@ -47,7 +47,8 @@ class Script:
     linger: bool = False
     """Leave the response open after the last line."""
     usage: str = "asked"
-    """When tokens are counted: asked, always, never; rejected refuses the request that asks for it."""
+    """When tokens are counted: asked, always, never; each: with each chunk, so far; rejected refuses the request that
+    asks for it."""
 
     # how
     delay: float = 0.0
@@ -207,7 +208,8 @@ def steps(script: Script, *, model: str = "scripted", count: bool = True, so_far
         elif number:
             yield Wait(script.pause)
         delta = {"content": piece} if reasoning is None else {reasoning: piece, "content": None}
-        yield from _pieces(script, frame.choice(delta))
+        used = _used(number + 1) if script.usage == "each" else {}
+        yield from _pieces(script, frame.choice(delta, **used))
     if script.after >= len(chunks):
         yield from _fault(script, frame)
     if script.extras:
@@ -216,13 +218,16 @@ def steps(script: Script, *, model: str = "scripted", count: bool = True, so_far
         yield Send(frame.choice({}, finish=script.finish))
     if script.usage == "always" or (script.usage == "asked" and count):
         yield Wait(script.pause)
-        numbers = {"prompt_tokens": 7, "completion_tokens": len(chunks), "total_tokens": 7 + len(chunks)}
-        yield Send(frame.line({"choices": [], "usage": numbers}))
+        yield Send(frame.line({"choices": [], **_used(len(chunks))}))
     if script.done:
         yield Wait(script.pause)
         yield Send(frame.field("data", "[DONE]", last=True))
     if script.linger:
         yield Gate("never")
+
+
+def _used(chunks: int) -> dict[str, Any]:
+    return {"usage": {"prompt_tokens": 7, "completion_tokens": chunks, "total_tokens": 7 + chunks}}
 
 
 def _fault(script: Script, frame: _Frame) -> Iterator[Step]:
@@ -250,12 +255,12 @@ class _Frame:
         self._script = script
         self._head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model}
 
-    def choice(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
+    def choice(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
         choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": finish}]
         if self._script.extras:
             choices.insert(0, {"index": 1, "delta": {"content": "never"}, "finish_reason": None})
             choices[1] |= {"logprobs": None, "unheard_of": [1]}
-        return self.line({"choices": choices})
+        return self.line({"choices": choices, **more})
 
     def line(self, value: dict[str, Any]) -> bytes:
         plain = not (self._script.ascii or self._script.surrogates)

@@ -20,7 +20,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.servers.model_server import ModelServer
 from tests.servers.postgres import PostgresServer
@@ -52,11 +52,19 @@ from importlib import import_module
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 user, _ = get_user_model().objects.get_or_create(username={name!r})
+user.is_staff = user.is_superuser = {staff!r}
+user.save()
 session = import_module(settings.SESSION_ENGINE).SessionStore()
 session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(user.pk), settings.AUTHENTICATION_BACKENDS[0]
 session[HASH_SESSION_KEY] = user.get_session_auth_hash()
 session.save()
 print(json.dumps(session.session_key))
+"""
+ROWS = """
+import json
+from chat.models import Message
+messages = Message.objects.filter(thread={thread!r})
+print(json.dumps({{str(row.pk): [row.text, row.reasoning, row.status, row.reasoning_ms] for row in messages}}))
 """
 
 
@@ -75,16 +83,21 @@ def manage(environment: Mapping[str, str], *words: str) -> str:
 
 
 class Templates:
-    """What all deployments of a test session share, made at the first need: migrated databases, collected files."""
+    """What all deployments of a test session share, made at the first need: migrated databases, collected files.
 
-    def __init__(self, directory: Path) -> None:
+    ``settings`` are environment variables for it, where a deployment has other ones than the others.
+    """
+
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
         self._directory = directory
+        self._settings = dict(settings or {})
         self._postgres: dict[int, str] = {}
 
     def static(self) -> Path:
         path = self._directory / "static"
         if not path.exists():
-            manage({"REJOIN_DATA_DIR": str(self._directory)}, "collectstatic", "--noinput", "--verbosity", "0")
+            environment = {"REJOIN_DATA_DIR": str(self._directory), **self._settings}
+            manage(environment, "collectstatic", "--noinput", "--verbosity", "0")
         return path
 
     def sqlite(self, path: Path) -> str:
@@ -238,9 +251,18 @@ class Stack:
         """Run ``manage.py`` in this deployment."""
         return manage(self.environment, *words)
 
-    def sign_in(self, name: str) -> str:
-        """The session cookie of the user of this name, who is made if there is none."""
-        return str(json.loads(self.manage("shell", "--verbosity", "0", "-c", SIGN_IN.format(name=name))))
+    def sign_in(self, name: str, *, staff: bool = False) -> str:
+        """The session cookie of the user of this name, who is made if there is none. ``staff``: who may do all in the
+        admin."""
+        return str(self._ask(SIGN_IN.format(name=name, staff=staff)))
+
+    def rows(self, thread: str) -> dict[str, tuple[str, str, str, int]]:
+        """The messages of a thread as the database has them: {message: (text, reasoning, status, reasoning_ms)}."""
+        return {pk: tuple(row) for pk, row in self._ask(ROWS.format(thread=thread)).items()}
+
+    def _ask(self, code: str) -> Any:
+        """What the code prints, as JSON."""
+        return json.loads(self.manage("shell", "--verbosity", "0", "-c", code))
 
     @contextlib.contextmanager
     def no_database(self) -> Iterator[None]:

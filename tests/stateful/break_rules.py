@@ -17,12 +17,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_READ_AS_IT_COMES = [("chat/replication/catchup.py", "        if _goes_on(log, frm):", "        if True:")]
+_READ_AS_IT_COMES = [("chat/replication/catchup.py", "        if goes_on(log, frm):", "        if True:")]
 RULES: dict[str, list[tuple[str, str, str]]] = {
     "1 parts only to whom the log reaches": [
         (
             "chat/replication/catchup.py",
-            "partial = mine and (level or _goes_on(log, cursor.seq))",
+            "partial = mine and (level or goes_on(log, cursor.seq))",
             "partial = mine",
         ),
         # Rule 3 would hide it: the viewer would wait for the run's end.
@@ -88,7 +88,7 @@ RULES: dict[str, list[tuple[str, str, str]]] = {
     ],
     "8 who lost the lease writes no row": [
         (
-            "chat/models.py",
+            "chat/models/runs.py",
             "return self.filter(pk=run, lease=lease, state=Run.State.RUNNING)",
             "return self.filter(pk=run)",
         )
@@ -102,25 +102,43 @@ RULES: dict[str, list[tuple[str, str, str]]] = {
         ("chat/generation/ledger.py", 'seen = (run.stop or {}).get("seen")', "seen = None"),
     ],
     "9 the first stop wins": [
-        ("chat/actions.py", "if run.stop is not None or (", "if ("),
-        ("chat/actions.py", "    if run.stop is None:\n        run.stop =", "    if True:\n        run.stop ="),
+        ("chat/actions/stops.py", "if run.stop is not None or (", "if ("),
+        ("chat/actions/stops.py", "    if run.stop is None:\n        run.stop =", "    if True:\n        run.stop ="),
     ],
     "9 a late cut ends the run": [
-        ("chat/actions.py", 'retry_after = Run.State.STOPPED, "", None', 'retry_after = run.state, "", None'),
-        ("chat/actions.py", "run.announced_at = None", "pass"),
-        ("chat/actions.py", 'run.stop = {"seen": {str', 'run.stop = None and {"seen": {str'),
+        ("chat/actions/stops.py", 'retry_after = Run.State.STOPPED, "", None', 'retry_after = run.state, "", None'),
+        ("chat/actions/stops.py", "run.announced_at = None", "pass"),
+        (
+            "chat/actions/stops.py",
+            "    run.stop = _as_json(seen)\n    run.version",
+            "    run.stop = None\n    run.version",
+        ),
     ],
     "9 no late cut once the thread has gone on": [
-        ("chat/actions.py", "if continued or any(_went_on(answer) for answer in answers):", "if False:"),
+        ("chat/actions/stops.py", "    elif gone_on_from(run):", "    elif False:"),
     ],
     "10 a queued message gets its parent when claimed": [
-        ("chat/generation/ledger.py", "if asked.after_id is not None and not asked.branch:", "if False:")
+        (
+            "chat/generation/ledger.py",
+            "asked.parent_id, asked.after = asked.place(), None",
+            "asked.parent_id, asked.after = asked.after_id, None",
+        )
     ],
     "10 what leaves the path is unqueued": [
-        ("chat/actions.py", "if place in left or place in leaving:", "if False:"),
+        ("chat/actions/stops.py", "        if leaves:", "        if False:"),
+    ],
+    "an answer goes on after what it had": [
+        ("chat/generation/ledger.py", "held[str(answer.pk)] = _as_checkpointed(answer)", "pass"),
+    ],
+    "a stop cuts nothing below where its run began": [
+        ("chat/models/threads.py", "length = max(seen, self.base_length)", "length = seen"),
     ],
     "11 a repeated command gets its reply again": [
-        ("chat/actions.py", "if (done := _done(user_id, command)) is not None:", "if (done := None) is not None:"),
+        (
+            "chat/actions/__init__.py",
+            "if (done := _done(user_id, command)) is not None:",
+            "if (done := None) is not None:",
+        ),
     ],
     "lengths only for whom followed to the end": [
         ("chat/replication/catchup.py", "and cursor.seq >= message.seq\n", "")

@@ -1,195 +1,147 @@
-"""A client by the letter of docs/protocol.md, over a pipe that can be cut: what every client should do."""
+"""What a person does at one device, and what it shows: the same on every transport (see tests.stateful.devices)."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import random
+from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
+
+from chat.errors import ChatError
+from tests.replica import Thread
+from tests.schema import check_command
 
 
 class Violation(AssertionError):
     """A client saw what must never be."""
 
 
-class Viewer:
-    """Holds one thread's rows. ``said(message, text)`` tells whether a text is a beginning of what was ever said."""
+class Copy(Thread):
+    """The product's transcript, made strict, and held to what the world knows to have been said."""
 
-    def __init__(self, name: str, world: Any, rng: random.Random) -> None:
-        self.name, self.world, self.rng = name, world, rng
-        self.outbox: dict[str, dict[str, Any]] = {}
+    def __init__(self, world: Any, name: str, *, whole: bool) -> None:
+        super().__init__(str(world.thread))
+        self.whole = whole
+        self._world, self._name = world, name
+
+    def _put(self, row: dict[str, Any]) -> None:
+        held = self.messages.get(row["id"])
+        before = held.text if held is not None else ""
+        super()._put(row)
+        if len(self.messages[row["id"]].text) < len(before) and not self._world.may_shorten(row["id"]):
+            raise Violation(f"{self._name}: {row['id']} became shorter, and nobody stopped it")
+        self._look_at([row["id"]])
+
+    def _delta(self, event: dict[str, Any]) -> Any:
+        effect = super()._delta(event)
+        if effect == "dropped":
+            raise Violation(f"{self._name}: parts again, or of a run that has ended: {str(event)[:500]}")
+        self._look_at({part[1] for part in event["parts"] if part[1] in self.messages})
+        return effect
+
+    def _look_at(self, messages: Iterable[str]) -> None:
+        for pk in messages:
+            message = self.messages[pk]
+            if message.role != "user" and not self._world.said(pk, message.text):
+                raise Violation(f"{self._name}: {message.text[-40:]!r} was never said so in {pk}")
+
+
+class Viewer:
+    """``whole``: it has asked for all of the thread, otherwise for what is seen first."""
+
+    def __init__(self, name: str, world: Any, *, whole: bool = True) -> None:
+        self.name, self.world, self.whole = name, world, whole
+        self.pending: dict[str, dict[str, Any]] = {}
+        """Commands without an answer, by id, in the order they were given."""
         self.results: dict[str, dict[str, Any]] = {}
-        self.socket: asyncio.Task[None] | None = None
+        """Of the commands that were done, by id."""
         self.slow = 0.0
         """Seconds that each frame takes to read."""
         self.deaf = False
-        """Reads frames, but answers no heartbeat."""
-        self.gaps = 0
-        self._inbound: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.forget()
+        """Takes things in only as far as the network does it by itself."""
 
-    def forget(self) -> None:
-        """A refresh: everything is gone but what was sent and not answered."""
-        self.cursor: str | None = None
-        self.rows: dict[str, dict[str, Any]] = {}
-        self.runs: dict[str, dict[str, Any]] = {}
-        self.seqs: dict[str, int] = {}
-        self.row: dict[str, Any] = {}
-        self.version = 0
+    def __repr__(self) -> str:
+        return self.name
 
-    # the connection --------------------------------------------------------------------------------------------
-
-    def connect(self) -> None:
-        if self.socket is None or self.socket.done():
-            self._inbound = asyncio.Queue()
-            self.socket = self.world.loop.create_task(self._talk(self._inbound))
-
-    def disconnect(self) -> None:
-        if self.socket is not None:
-            self._inbound.put_nowait({"type": "websocket.disconnect"})
-            self.socket.cancel()
-            self.socket = None
+    @property
+    def copy(self) -> Copy:
+        raise NotImplementedError
 
     @property
     def connected(self) -> bool:
-        return self.socket is not None and not self.socket.done()
+        """Whether it hears of what happens, as far as it knows."""
+        raise NotImplementedError
 
-    async def _talk(self, inbound: asyncio.Queue[dict[str, Any]]) -> None:
-        pipe: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        server = asyncio.ensure_future(self.world.serve(inbound.get, pipe.put))
-        inbound.put_nowait({"type": "websocket.connect"})
-        try:
-            while True:
-                message = await pipe.get()
-                await asyncio.sleep(self.rng.uniform(0.0005, 0.01) + self.slow)
-                if message["type"] == "websocket.close":
-                    return
-                if message["type"] == "websocket.send":
-                    self._hear(json.loads(message["text"]), inbound)
-        finally:
-            inbound.put_nowait({"type": "websocket.disconnect"})
-            server.cancel()
+    async def connect(self) -> None:
+        """Follow the thread from now on, from where it is. Repeatable."""
+        raise NotImplementedError
 
-    def _say(self, inbound: asyncio.Queue[dict[str, Any]], frame: dict[str, Any]) -> None:
-        delay = self.rng.uniform(0.0005, 0.01)
-        self.world.loop.call_later(delay, inbound.put_nowait, {"type": "websocket.receive", "text": json.dumps(frame)})
+    async def disconnect(self) -> None:
+        """The network is gone. Repeatable."""
+        raise NotImplementedError
 
-    def _hear(self, frame: dict[str, Any], inbound: asyncio.Queue[dict[str, Any]]) -> None:
-        kind = frame["type"]
-        if kind == "welcome":
-            self._attach(inbound)
-        elif kind == "heartbeat":
-            if not self.deaf:
-                self._say(inbound, {"type": "ack", "n": frame["n"]})
-        elif kind == "reply":
-            self.outbox.pop(frame["id"], None)
-            self.results[frame["id"]] = frame
-        elif kind == "error":
-            if not frame["retryable"]:
-                self.outbox.pop(frame["id"], None)
-            elif frame["id"] in self.outbox:
-                self.world.loop.call_later(1.0, self._again, frame["id"], inbound)
-            self.results[str(frame["id"])] = frame
-        elif frame.get("thread") == str(self.world.thread):
-            self.apply(frame)
-            if kind == "caught_up":
-                self._caught_up(inbound)
+    def forget(self) -> None:
+        """A refresh, while disconnected: everything is gone but the commands without an answer."""
+        raise NotImplementedError
 
-    def _attach(self, inbound: asyncio.Queue[dict[str, Any]]) -> None:
-        frame = {"type": "attach", "id": str(uuid4()), "thread": str(self.world.thread), "all": True}
-        if self.cursor is not None:
-            frame["cursor"] = self.cursor
-        self._say(inbound, frame)
+    def look(self) -> None:
+        """Raises what it has broken at."""
+        raise NotImplementedError
 
-    def _caught_up(self, inbound: asyncio.Queue[dict[str, Any]]) -> None:
-        at = self.world.loop.time()
-        for number, frame in enumerate(self.outbox.values()):
-            self.world.loop.call_at(
-                at + 0.02 + number * 0.001,
-                inbound.put_nowait,
-                {"type": "websocket.receive", "text": json.dumps(frame)},
-            )
-        self.world.check_caught_up(self)
+    def read(self, *, slow: float, deaf: bool) -> None:
+        self.slow, self.deaf = slow, deaf
+
+    def new_copy(self) -> Copy:
+        return Copy(self.world, self.name, whole=self.whole)
+
+    # commands --------------------------------------------------------------------------------------------------
 
     def command(self, kind: str, **fields: Any) -> str:
-        """Send it now, and again after each reconnect until it is answered."""
+        """Say it now, and again, under the same id, until it is answered for good."""
         frame = {"type": kind, "id": str(uuid4()), "thread": str(self.world.thread), **fields}
-        self.outbox[frame["id"]] = frame
-        if self.connected:
-            self._say(self._inbound, frame)
-        return frame["id"]
+        check_command(frame)
+        self.pending[frame["id"]] = frame
+        self._say(frame)
+        return str(frame["id"])
 
-    def _again(self, command: str, inbound: asyncio.Queue[dict[str, Any]]) -> None:
-        if command in self.outbox and inbound is self._inbound:
-            self._say(inbound, self.outbox[command])
+    def _say(self, frame: dict[str, Any]) -> None:
+        raise NotImplementedError
 
-    # the client's rule -----------------------------------------------------------------------------------------
+    def _done(self, command: str, result: dict[str, Any]) -> None:
+        self.pending.pop(command, None)
+        self.results[command] = result
 
-    def apply(self, frame: dict[str, Any]) -> None:
-        if frame["type"] == "change":
-            self._change(frame)
-        elif frame["type"] == "delta":
-            self._delta(frame)
-        if "cursor" in frame:
-            self.cursor = frame["cursor"]
+    def _refused(self, command: str, error: ChatError) -> float:
+        """Seconds after which to say it again. Not at all, if the refusal is for good: then 0. (Who was told that
+        somebody else is being answered decides anew.)"""
+        if error.retryable and error.code != "busy":
+            return error.retry_after or 1.0
+        self.pending.pop(command, None)
+        return 0.0
 
-    def _change(self, frame: dict[str, Any]) -> None:
-        if frame["from"] == 0:
-            self.forget()
-        elif frame["from"] > self.version:
-            raise Violation(f"{self.name}: a change from {frame['from']} to who has {self.version}")
-        self.version = frame["to"]
-        self.row = frame.get("row", self.row)
-        for run in frame["runs"]:
-            self.runs[run["id"]] = run
-        for row in frame["messages"]:
-            mine = self.rows.get(row["id"], {"text": "", "reasoning": ""})
-            merged = {**mine, **row}
-            if "text" in row:
-                if row["run"] and row["role"] == "assistant":
-                    self.seqs[row["run"]] = row["seq"]
-            elif "text_length" in row:
-                if len(mine["text"]) < row["text_length"]:
-                    raise Violation(f"{self.name}: a length of {row['text_length']} for {mine['text']!r}")
-                merged["text"] = mine["text"][: row["text_length"]]
-                merged["reasoning"] = mine["reasoning"][: row["reasoning_length"]]
-            if len(merged["text"]) < len(mine["text"]) and not self.world.may_shorten(row["run"]):
-                raise Violation(f"{self.name}: {row['id']} became shorter, and nobody stopped it")
-            self.rows[row["id"]] = merged
-            self._check(row["id"])
-
-    def _delta(self, frame: dict[str, Any]) -> None:
-        run = self.runs.get(frame["run"])
-        seq = self.seqs.get(frame["run"], 0)
-        if run is not None and run["state"] not in ("queued", "running"):
-            raise Violation(f"{self.name}: a delta of a run that has ended")
-        if seq and frame["to"] <= seq:
-            raise Violation(f"{self.name}: parts again, up to {frame['to']} at {seq}")
-        if seq and frame["from"] != seq and frame["from"] % 1_000_000:
-            raise Violation(f"{self.name}: parts from {frame['from']} at {seq}")
-        self.seqs[frame["run"]] = frame["to"]
-        for part in frame["parts"]:
-            kind, message = part[0], part[1]
-            if kind == "start":
-                row = self.rows.setdefault(message, {"text": "", "reasoning": "", "id": message, "version": 0})
-                row.setdefault("status", "streaming")
-            elif kind in ("text", "reasoning"):
-                self.rows[message][kind] += part[2]
-                self._check(message)
-
-    def _check(self, message: str) -> None:
-        row = self.rows[message]
-        if row.get("role") != "user" and not self.world.said(message, row["text"]):
-            raise Violation(f"{self.name}: {row['text'][-40:]!r} was never said so in {message}")
+    async def load_path(self) -> None:
+        """Bring what the path has before what is held."""
+        while self.copy.has_earlier:
+            asked = self.command("history", before=self.copy.path[0].id, limit=4)
+            while asked in self.pending:
+                await asyncio.sleep(0.1)
+            found = self.results[asked]
+            self.copy.add_earlier(found["messages"], found["runs"])
 
     # what it shows ---------------------------------------------------------------------------------------------
 
-    def transcript(self) -> dict[str, tuple[str, str, str]]:
-        return {key: (row["text"], row["reasoning"], row.get("status", "")) for key, row in self.rows.items()}
+    def ids(self, role: str, *statuses: str) -> list[str]:
+        """The messages of these statuses that it shows."""
+        return [pk for pk, shown in self.copy.messages.items() if shown.role == role and shown.status in statuses]
+
+    def placed(self) -> list[str]:
+        """The messages that have their place in the tree."""
+        return [pk for pk, shown in self.copy.messages.items() if shown.status not in ("queued", "unqueued")]
+
+    def runs(self, *states: str) -> list[str]:
+        return [pk for pk, run in self.copy.runs.items() if run["state"] in states]
 
     def seen(self, less: int = 0) -> dict[str, int]:
         """What is on screen of the answers, ``less`` characters behind what has arrived."""
-        return {
-            key: max(0, len(row["text"]) - less) for key, row in self.rows.items() if row.get("role") == "assistant"
-        }
+        answers = [shown for shown in self.copy.messages.values() if shown.role == "assistant"]
+        return {shown.id: max(0, len(shown.text) - less) for shown in answers}

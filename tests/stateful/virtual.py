@@ -50,25 +50,37 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now
 
+    def run_in_executor(self, executor: Any, function: Callable[..., Any], *args: Any) -> Any:
+        """Done at once. Django's handler runs what is synchronous so, and closes its thread's connections with each
+        request: it gets a thread that has none."""
+        future = self.create_future()
+        try:
+            future.set_result(_handlers_thread.submit(function, *args).result())
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
 
 class VirtualNow(Value):
-    """The database's clock in virtual time, as an expression."""
+    """The wall clock in virtual time, as the database's expression. ``wrong``: seconds by which somebody has set it
+    forward, or back."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self._start = timezone.now()
+        self.wrong = 0.0
         super().__init__(None, output_field=DateTimeField())
 
     @property
     def value(self) -> datetime.datetime:
-        return self._start + datetime.timedelta(seconds=self._loop.time())
+        return self._start + datetime.timedelta(seconds=self._loop.time() + self.wrong)
 
     @value.setter
     def value(self, value: None) -> None:
         pass
 
 
-_thread = ThreadPoolExecutor(1)
+_thread, _handlers_thread = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
 
 def in_database_thread(function: Callable[..., T], *args: Any) -> T:

@@ -11,19 +11,16 @@ from uuid import UUID, uuid4
 
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.db import SessionStore
+from django.core.exceptions import RequestAborted
 
-from chat import actions, frames
-from chat.consumers import ChatConsumer
-from chat.errors import ChatError
+from chat import actions, frames, tokens
+from chat.errors import ChatError, ProviderTimeout
 from chat.generation import ledger
-from chat.generation.sweep import Sweeper
 from chat.generation.worker import Worker
 from chat.live.hub import Hub
 from chat.models import Message, Run, Thread
 from chat.protocol import LEASE_SPAN, clean, end, reasoning, start, text
 from chat.providers.base import Conversation, Provider
-from chat.replication.announce import announce
-from chat.replication.attachment import Sources, compare
 from chat.runlog.memory import MemoryRunLog
 from tests.stateful.viewer import Viewer, Violation
 from tests.stateful.virtual import (
@@ -36,6 +33,7 @@ from tests.stateful.virtual import (
     VirtualNow,
     in_database_thread,
 )
+from tests.stateful.web import Web
 
 
 class Talker(Provider):
@@ -53,12 +51,16 @@ class Talker(Provider):
         answers = [conversation.answer_id(n) for n in range(rng.choice((1, 1, 2)))]
         mine = {answer: len(world.lineage[answer]) for answer in answers}  # an earlier attempt may still be talking
         for answer in answers:
-            world.lineage[answer].append("")
+            world.writers[answer].add(run)
+            world.lineage[answer].append(conversation.turns[-1].text if answer == conversation.continues else "")
             if answer != conversation.continues:
                 yield start(answer, author="talker", parent=None)
         if rng.random() < 0.3:
             yield reasoning(answers[0], "hm ")
+            await self._owner.gate(rng.choice((0.05, 1.5)))
         for n in range(rng.randint(0, 120)):
+            if len(answers) > 1 and rng.random() < 0.03:  # one has ended, or failed, and the other goes on
+                yield end(answers.pop(rng.randrange(2)), rng.choice((None, ProviderTimeout())))
             for _ in range(rng.choice((1, 1, 1, 5))):
                 answer = rng.choice(answers)
                 token = f"{run[:4]}.{attempt}.{n}{rng.choice(TOKENS)}"
@@ -87,10 +89,15 @@ class World:
         self.store = MemoryRunLog()
         self.layer = FaultyLayer(self.faults)
         self.lineage: dict[str, list[str]] = defaultdict(list)
+        """By message: what each attempt has said of it, from its first character on."""
+        self.writers: dict[str, set[str]] = defaultdict(set)
+        """By message: the runs that have written in it."""
         self.prompts: dict[str, Conversation] = {}
         self.attempts: dict[str, int] = defaultdict(int)
         self.lossy = False
         """Whether worker and log may have died together: then text since a checkpoint may be gone."""
+        self.set_back = 0.0
+        """Seconds by which the clock was set back in all: a dead worker's leases last so much longer."""
         self.death = self.log_fault = -1000.0
         """When a worker last died or will wake, and when the log was last at fault."""
         self.violations: list[str] = []
@@ -98,15 +105,21 @@ class World:
         """Commands that were done."""
         self.stops: dict[str, dict[str, int]] = {}
         """By run: what the first stop that was answered said had been seen."""
+        self.written: dict[UUID, str] = {}
+        """The messages that were sent and edited, and answered with a reply."""
+        self.parents: dict[UUID, UUID | None] = {}
+        """By message that has its place: where."""
+        self.selected = False
+        """Whether somebody looked at another path: then what waits may go on where nobody looks."""
         self.thread = uuid4()
-        self.cookies = in_database_thread(self._furnish)
+        self.cookie, self.token = in_database_thread(self._furnish)
         self.tasks: set[asyncio.Task[Any]] = set()
-        self.webs: list[Any] = []
+        self.webs: list[Web] = []
         self.workers: list[tuple[Owner, Worker, asyncio.Task[None]]] = []
         loop.set_exception_handler(self._unhandled)
 
-    def _furnish(self) -> dict[str, str]:
-        """A user with a session and a thread. Returns the cookies."""
+    def _furnish(self) -> tuple[str, str]:
+        """A user with a session, an API token and a thread. Returns the session's cookie, and the token."""
         user = get_user_model().objects.create(username=str(uuid4()))
         session = SessionStore()
         session["_auth_user_id"] = str(user.pk)
@@ -115,46 +128,43 @@ class World:
         session.create()
         command = frames.command({"type": "create", "id": str(uuid4()), "thread": str(self.thread)})
         actions.perform(user.pk, command)
-        return {"sessionid": session.session_key}
+        return f"sessionid={session.session_key}", tokens.make(user.pk, "HTTP", None)
 
     def _unhandled(self, loop: Any, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        self.violations.append(repr(error or context["message"]))
+        # Django leaves the task that listens for a client's leaving behind when a killed process takes its request.
+        if not isinstance(error, RequestAborted):
+            self.violations.append(repr(error or context["message"]))
 
     async def build(self) -> None:
         for n in range(2):
-            self.webs.append(self._web(f"web{n}"))
+            self.webs.append(self._web(n))
             await self.add_worker()
 
     # processes -------------------------------------------------------------------------------------------------
 
-    def _parts(self, owner: Owner) -> tuple[FaultyDatabase, FaultyLog]:
+    def parts(self, owner: Owner) -> tuple[FaultyDatabase, FaultyLog]:
         return FaultyDatabase(owner, self.faults, self._judge), FaultyLog(self.store, owner, self.faults)
 
-    def _web(self, name: str) -> Any:
-        owner = Owner(name)
-        database, log = self._parts(owner)
-        hub = Hub(self.layer, lambda topics: compare(database, log, topics), 5.0)
-        sources = Sources(database, log, hub, self.rng)
-
-        async def tell(announcement: Any) -> None:
-            await announce(self.layer, log, announcement)
-
-        web = SimpleNamespace(sources=sources, sockets=set(), announce=tell, models=_no_models, hub=hub, ending=False)
-        sweeper = Sweeper(name, log, database, tell, self.rng, now=self.now, housekeeping=())
-        self._keep(sweeper.run())
-        self._keep(self._tick(web))
+    def _web(self, n: int) -> Web:
+        web = Web(self, f"web{n}")
+        web.begin()
         return web
 
-    async def _tick(self, web: Any) -> None:
-        while True:
-            await asyncio.sleep(1)
-            for socket in list(web.sockets):
-                socket.tick(self.loop.time())
+    async def restart_web(self, n: int) -> None:
+        """SIGTERM, and another one in its place."""
+        await self.webs[n].stop()
+        self.webs[n] = self._web(n)
+
+    def kill_web(self, n: int) -> None:
+        """SIGKILL, and another one in its place. It may have been about to settle a dead worker's run."""
+        self.worker_failed(self.loop.time())
+        self.webs[n].kill()
+        self.webs[n] = self._web(n)
 
     async def add_worker(self) -> None:
         owner = Owner(f"worker{len(self.workers)}")
-        database, log = self._parts(owner)
+        database, log = self.parts(owner)
 
         async def nothing(topics: Any) -> dict[str, Any]:
             return {}
@@ -163,7 +173,7 @@ class World:
         provider = Talker(self, owner)
         chosen = SimpleNamespace(choose=lambda model: (provider, model))
         worker = Worker(log, self.layer, hub, database, chosen, self.rng, name=owner.name, now=self.now)
-        task = self._keep(worker.run())
+        task = self.keep(worker.run())
         self.workers.append((owner, worker, task))
 
     def living(self) -> list[tuple[Owner, Worker, asyncio.Task[None]]]:
@@ -172,12 +182,20 @@ class World:
     def log_failed(self) -> None:
         """The log has lost something, or could not be reached until now."""
         self.log_fault = self.loop.time()
-        self.lossy = self.lossy or self.log_fault < self.death + SETTLED
+        self.lossy = self.lossy or self.log_fault < self.death + SETTLED + self.set_back
 
     def worker_failed(self, until: float) -> None:
         """A worker writes nothing from now on, or for a while."""
         self.death = until
         self.lossy = self.lossy or self.loop.time() < self.log_fault + SEEDED
+
+    def set_clock(self, wrong: float) -> None:
+        """Everybody's wall clock jumps: from now on it is wrong by so many seconds. Forward, and leases run out: a
+        worker that was well is as good as dead."""
+        self.set_back += max(0.0, self.now.wrong - wrong)
+        if wrong > self.now.wrong:
+            self.worker_failed(self.loop.time())
+        self.now.wrong = wrong
 
     def kill(self, owner: Owner, task: asyncio.Task[None]) -> None:
         """SIGKILL: from this moment on the process does nothing more."""
@@ -185,7 +203,8 @@ class World:
         owner.alive = False
         task.cancel()
 
-    def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
+    def keep(self, coroutine: Any) -> asyncio.Task[Any]:
+        """Let it run. That it fails is a violation."""
         task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
@@ -196,10 +215,9 @@ class World:
         if not task.cancelled() and task.exception() is not None:
             self.violations.append(repr(task.exception()))
 
-    async def serve(self, receive: Any, send: Any) -> None:
-        web = self.rng.choice(self.webs)
-        scope = {"type": "websocket", "rejoin": web, "cookies": self.cookies, "subprotocols": ["rejoin.v1"]}
-        await ChatConsumer()(scope, receive, send)
+    def serve(self, scope: Any, receive: Any, send: Any) -> asyncio.Task[None]:
+        """A connection to one of the web processes."""
+        return self.rng.choice(self.webs).serve(scope, receive, send)
 
     # what must hold at each transaction ------------------------------------------------------------------------
 
@@ -209,13 +227,36 @@ class World:
             return self._judge_command(*args)
         result = function(*args)
         if function is ledger.claim and result is not None:
-            run = Run.objects.get(pk=result.run)
-            path = [message.pk for message in Message.objects.path(run.thread.head_id)]
-            if run.prompt_id not in path:
-                self.violations.append(f"{run} was claimed for a message that has left the path")
+            self._judge_claim(result)
+        if function in (ledger.claim, ledger.begin):
+            for message in Message.objects.filter(thread=self.thread).placed():
+                if message.pk not in self.parents:
+                    self._judge_place(message)
+                elif self.parents[message.pk] != message.parent_id:
+                    self.violations.append(f"{message} was moved")
         return result
 
+    def _judge_place(self, message: Message) -> None:
+        """A question follows the answer to the one before, wherever there is one."""
+        self.parents[message.pk] = message.parent_id
+        if message.role == "user" and not message.branch and message.parent is not None:
+            answers = Message.objects.filter(parent=message.parent_id, role="assistant")
+            if message.parent.role == "user" and answers.exists():
+                self.violations.append(f"{message} was put beside the answer that it waited for")
+
+    def _judge_claim(self, claim: ledger.Claim) -> None:
+        run = Run.objects.get(pk=claim.run)
+        path = [message.pk for message in Message.objects.path(run.thread.head_id)]
+        if run.prompt_id not in path and not self.selected:
+            self.violations.append(f"{run} was claimed for a message that has left the path")
+        last = run.continues_id or run.prompt_id
+        shown = [message.text for message in Message.objects.path(last) if message.text or message.pk == last]
+        given = [turn.text for turn in claim.conversation.turns]
+        if given != shown:
+            self.violations.append(f"the prompt of {run} is {given}, the path {shown}")
+
     def _judge_command(self, user_id: Any, command: Any) -> Any:
+        before = self._stopped()
         try:
             outcome = actions.perform(user_id, command)
         except ChatError as error:
@@ -224,12 +265,27 @@ class World:
             raise
         repeated = command.id in self.done
         self.done.add(command.id)
-        stopped = command.run if isinstance(command, frames.Stop) else None
-        if isinstance(command, frames.Regenerate) and outcome.announcement is not None:
-            stopped = outcome.announcement.stop
-        if stopped is not None and not repeated:
-            self.stops.setdefault(str(stopped), {str(key): value for key, value in (command.seen or {}).items()})
+        if repeated:
+            if self._stopped() != before:
+                self.violations.append(f"{command.type} stopped something when it was repeated")
+            return outcome
+        stopped = self._stopped() - before
+        if isinstance(command, frames.Stop):
+            stopped.add(command.run)
+        for run in stopped:
+            seen = getattr(command, "seen", None) or {}
+            self.stops.setdefault(str(run), {str(key): value for key, value in seen.items()})
+        if isinstance(command, (frames.Send, frames.Edit)):
+            self.written[command.message] = command.text
+        if isinstance(command, frames.Select):
+            self.selected = True
+            head = Thread.objects.get(pk=self.thread).head_id
+            if head != Message.objects.tip(command.message):
+                self.violations.append(f"{command.message} was selected, and {head} is shown")
         return outcome
+
+    def _stopped(self) -> set[UUID]:
+        return set(Run.objects.filter(thread=self.thread, stop__isnull=False).values_list("pk", flat=True))
 
     # what must hold at each moment, and at rest ----------------------------------------------------------------
 
@@ -237,16 +293,16 @@ class World:
         """Whether what a client shows of an answer is a beginning of what an attempt has said."""
         return not shown or any(lineage.startswith(shown) for lineage in self.lineage[message])
 
-    def may_shorten(self, run: str) -> bool:
-        """Whether a text of this run may be cut: by a stop, or because what had not been settled was lost."""
-        return self.lossy or run in self.stops
+    def may_shorten(self, message: str) -> bool:
+        """Whether this text may be cut: by a stop, or because what had not been settled was lost."""
+        return self.lossy or any(run in self.stops for run in self.writers[message])
 
     def check_caught_up(self, viewer: Viewer) -> None:
         """Whoever is told to be level has every row up to its version."""
-        for message in in_database_thread(self._rows_up_to, viewer.version):
-            row = viewer.rows.get(str(message.pk))
-            if row is None or row.get("status") != message.status:
-                raise Violation(f"{viewer.name}: version {viewer.version} without {message.pk} as {message.status}")
+        for message in in_database_thread(self._rows_up_to, viewer.copy.version):
+            shown = viewer.copy.messages.get(str(message.pk))
+            if shown.status != message.status if shown is not None else viewer.whole:
+                raise Violation(f"{viewer}: version {viewer.copy.version} without {message.pk} as {message.status}")
 
     def _rows_up_to(self, version: int) -> list[Message]:
         return list(Message.objects.filter(thread=self.thread, version__lte=version))
@@ -262,26 +318,40 @@ class World:
 
     def at_rest(self, viewers: list[Viewer]) -> bool:
         version = Thread.objects.get(pk=self.thread).version
-        level = all(viewer.version == version and not viewer.outbox for viewer in viewers)
+        level = all(viewer.copy.version == version and not viewer.pending for viewer in viewers)
         return level and not Run.objects.filter(thread=self.thread, state__in=("queued", "running")).exists()
 
-    def check_at_rest(self, viewers: list[Viewer], fresh: Viewer) -> None:
+    def check_at_rest(self, viewers: list[Viewer]) -> None:
+        """All of them hold what the database holds, and so did the prompts."""
         assert not self.violations, self.violations
         thread = Thread.objects.get(pk=self.thread)
         unfinished = [run for run in Run.objects.filter(thread=thread) if run.state not in Run.FINAL]
         assert not unfinished, f"never ended: {unfinished}"
-        rows = {str(m.pk): (m.text, m.reasoning, m.status) for m in Message.objects.filter(thread=thread)}
-        for viewer in [*viewers, fresh]:
-            assert not viewer.outbox, f"{viewer.name}: never answered: {viewer.outbox}"
-            shown = viewer.transcript()
-            differs = {key: (shown.get(key), rows.get(key)) for key in shown | rows if shown.get(key) != rows.get(key)}
-            assert not differs, f"{viewer.name} (version {viewer.version} of {thread.version}) differs: {differs}"
-            assert viewer.version == thread.version
-            head = str(thread.head_id) if thread.head_id else None
-            assert viewer.row.get("head") == head, f"{viewer.name} ends at {viewer.row.get('head')}, not at {head}"
+        rows = {
+            str(m.pk): (m.text, m.reasoning, m.status, m.reasoning_ms) for m in Message.objects.filter(thread=thread)
+        }
+        states = {str(run.pk): run.state for run in Run.objects.filter(thread=thread)}
+        path = [str(message.pk) for message in Message.objects.path(thread.head_id)]
+        for viewer in viewers:
+            held = viewer.copy
+            assert not viewer.pending, f"{viewer}: never answered: {viewer.pending}"
+            assert held.version == thread.version
+            assert held.row["head"] == (str(thread.head_id) if thread.head_id else None)
+            assert [message.id for message in held.path] == path, f"{viewer} shows another path"
+            differs = _differences(held.transcript(), rows, viewer.whole)
+            assert not differs, f"{viewer} (version {held.version}) differs: {differs}"
+            shown = {run: row["state"] for run, row in held.runs.items()}
+            differs = _differences(shown, states, viewer.whole)
+            assert not differs, f"{viewer} (version {held.version}) differs in runs: {differs}"
+        self._check_versions()
         self._check_answers()
         self._check_prompts()
-        self._check_places()
+
+    def _check_versions(self) -> None:
+        """Nothing that was said is overwritten, moved or lost."""
+        found = {message.pk: message for message in Message.objects.filter(thread=self.thread)}
+        assert {pk: found[pk].text for pk in self.written} == self.written
+        assert {pk: found[pk].parent_id for pk in self.parents} == self.parents
 
     def _check_answers(self) -> None:
         for run in Run.objects.filter(thread=self.thread):
@@ -294,9 +364,9 @@ class World:
                     assert begun_in_vain or answer.text in lineage, f"{answer.pk} is {answer.text[-60:]!r}"
                 seen = self.stops.get(str(run.pk))
                 if seen is not None and run.state == Run.State.STOPPED:
-                    most = seen.get(str(answer.pk), 0)
+                    most = max(seen.get(str(answer.pk), 0), answer.base_length)
                     assert len(answer.text) <= most, f"{answer.pk}: {len(answer.text)} characters, seen {most}"
-                    if not self.lossy:
+                    if not self.lossy and str(run.pk) in self.writers[str(answer.pk)]:
                         assert len(answer.text) == min(most, len(lineage[-1])), f"{answer.pk}: seen text was lost"
 
     def _check_prompts(self) -> None:
@@ -304,18 +374,18 @@ class World:
             run = Run.objects.filter(pk=UUID(run_id)).first()
             if run is None:
                 continue
-            path = [message.text for message in Message.objects.path(run.prompt_id) if message.text]
+            last = run.continues_id or run.prompt_id
+            path = [message.text for message in Message.objects.path(last) if message.text or message.pk == last]
             given = [turn.text for turn in conversation.turns]
+            if run.continues_id is not None and path[-1].startswith(given[-1]):
+                path[-1] = given[-1]  # what was said since, in this run or in a later one
             assert path == given, f"the prompt of {run_id} was {given}, the thread holds {path}"
 
-    def _check_places(self) -> None:
-        """A question follows the answer to the one before, wherever there is one."""
-        for question in Message.objects.filter(thread=self.thread, role="user", parent__role="user"):
-            answers = Message.objects.filter(
-                parent=question.parent, role="assistant", created_at__lt=question.updated_at
-            )
-            assert not answers.exists(), f"{question} was put beside the answer that it waited for"
 
-
-async def _no_models() -> list[str]:
-    return []
+def _differences(shown: dict[str, Any], true: dict[str, Any], whole: bool) -> dict[str, tuple[Any, Any]]:
+    """What is shown, and what is true, where that is another thing. Only who wants the ``whole`` has to have all."""
+    return {
+        key: (shown.get(key), true.get(key))
+        for key in (shown | true if whole else shown)
+        if shown.get(key) != true.get(key)
+    }

@@ -19,6 +19,8 @@ def checkout(tmp_path: Path) -> Path:
     copy = tmp_path / "a checkout"
     for folder in ("tools", "requirements"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copy(ROOT / file, copy / file)
     return copy
 
 
@@ -81,6 +83,36 @@ def test_a_lock_is_installed_once_and_again_when_it_changed_or_the_venv_moved(ch
     assert "Making" not in again
     moved = checkout.rename(checkout.with_name("moved"))
     assert "Making" in run(moved, "tools/setup.py", "run").stdout
+
+
+def set_up_without_npm(checkout: Path, lock: str) -> subprocess.CompletedProcess[str]:
+    """With a real npm and a registry that does not answer. What comes from pip is left out."""
+    (checkout / "requirements" / f"{lock}.txt").write_text("")
+    run(checkout, "tools/setup.py", "run")
+    (checkout / ".venv" / "installed-test").write_text((checkout / ".venv" / "installed-run").read_text())
+    for program in ("npm", "node"):
+        (checkout / ".venv" / "bin" / program).symlink_to(Path(sys.executable).with_name(program))
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    return run(checkout, "tools/setup.py", lock, npm_config_registry=f"http://127.0.0.1:{port}/")
+
+
+def test_without_the_pages_packages_it_runs_and_says_so_in_a_line(checkout: Path) -> None:
+    done = set_up_without_npm(checkout, "run")
+    assert done.returncode == 0
+    assert done.stderr.startswith("Rejoin: npm could not install the page's packages (")
+    assert "ECONNREFUSED" in done.stderr
+    assert "plain text" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (checkout / "node_modules" / "installed").exists(), "the next start tries again"
+
+
+def test_the_tests_want_the_pages_packages(checkout: Path) -> None:
+    (checkout / "requirements" / "run.txt").write_text("")
+    done = set_up_without_npm(checkout, "test")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Rejoin: npm could not install the page's packages (")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_taken_port_is_named_with_another_one_to_take(checkout: Path) -> None:

@@ -66,6 +66,20 @@ class Chat:
         self.do("regenerate", of=of, run=run, **fields)
         return run
 
+    def edit(self, of: UUID, text: str = "edited", **fields: Any) -> Asked:
+        asked = Asked(uuid4(), uuid4())
+        self.do("edit", of=of, message=asked.message, run=asked.run, text=text, **fields)
+        return asked
+
+    def go_on(self, of: UUID) -> UUID:
+        """Continue an answer: the run."""
+        run = uuid4()
+        self.do("continue", of=of, run=run)
+        return run
+
+    def select(self, message: UUID) -> Outcome:
+        return self.do("select", message=message)
+
     def stop(self, run: UUID, **fields: Any) -> Outcome:
         return self.do("stop", run=run, **fields)
 
@@ -83,6 +97,7 @@ class Chat:
     def finish(self, claim: Claim, said: dict[UUID, str], state: str = Run.State.COMPLETED, **fields: Any) -> None:
         """The run ends, having said this."""
         fold = Fold(claim.first)
+        fold.answers.update(claim.held)
         for message, words in said.items():
             fold.add([start(str(message)), text(str(message), words), end(str(message))], fold.seq + 3)
         assert ledger.finish(claim.run, claim.lease, fold, state, **fields) is not None
@@ -94,10 +109,28 @@ class Chat:
         self.finish(claim, {message: words}, state)
         return message
 
-    def turn(self, question: str = "hello", words: str = "An answer.") -> Turn:
+    def turn(self, question: str = "hello", words: str = "An answer.", **fields: Any) -> Turn:
         """A question and its whole answer."""
-        asked = self.send(question)
+        asked = self.send(question, **fields)
         return Turn(*asked, self.answered(asked.run, words))
+
+    def cut_turn(self, question: str = "hello", words: str = "An ans") -> Turn:
+        """A question and an answer that was stopped here."""
+        asked = self.send(question)
+        claim = self.claim(asked.run)
+        answer = self.begin(claim)
+        self.stop(asked.run, seen={answer: len(words)})
+        self.finish(claim, {answer: f"{words} …"})
+        return Turn(*asked, answer)
+
+    def broken_off(self, claim: Claim, words: str, state: str = Run.State.INTERRUPTED) -> UUID:
+        """A claimed run ends within an answer, having said this of it."""
+        message = self.begin(claim) if claim.conversation.continues is None else UUID(claim.conversation.continues)
+        fold = Fold(claim.first)
+        fold.answers.update(claim.held)
+        fold.add([text(str(message), words)], claim.first + 1)
+        assert ledger.finish(claim.run, claim.lease, fold, state) is not None
+        return message
 
     @property
     def thread(self) -> Thread:

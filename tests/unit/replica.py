@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from chat.protocol import Cursor
+from tests.schema import check
 
 
 class Replica:
@@ -25,6 +26,7 @@ class Replica:
     def apply(self, frame: str) -> dict[str, Any]:
         """One event."""
         event: dict[str, Any] = json.loads(frame)
+        check(event, len(frame.encode()))
         self.kinds.append(event["type"])
         getattr(self, f"_{event['type']}")(event)
         if "cursor" in event:
@@ -46,7 +48,7 @@ class Replica:
             assert self.seqs.setdefault(cursor.run, cursor.seq) == cursor.seq, "the cursor is not where the rows are"
 
     def _message(self, message: dict[str, Any]) -> None:
-        held = self.messages.get(message["id"], {"text": "", "reasoning": ""})
+        held = self.messages.get(message["id"], {"text": "", "reasoning": "", "reasoning_ms": 0})
         if "text" in message:
             self.received += len(message["text"]) + len(message["reasoning"])
             assert len(message["text"]) == message["text_length"]
@@ -57,6 +59,7 @@ class Replica:
             for name in ("text", "reasoning"):
                 message[name] = held[name][: message.get(f"{name}_length", len(held[name]))]
                 assert len(message[name]) == message.get(f"{name}_length", len(message[name])), "text is missing"
+            message.setdefault("reasoning_ms", held["reasoning_ms"])
         self.messages[message["id"]] = message
 
     def _delta(self, event: dict[str, Any]) -> None:
@@ -66,10 +69,14 @@ class Replica:
         self.seqs[run] = event["to"]
         for kind, message, *value in event["parts"]:
             if kind == "start":
-                self.messages.setdefault(message, {"id": message, "text": "", "reasoning": "", **value[0]})
+                self.messages.setdefault(
+                    message, {"id": message, "text": "", "reasoning": "", "reasoning_ms": 0, **value[0]}
+                )
             elif kind in ("text", "reasoning"):
                 self.messages[message][kind] += value[0]
                 self.received += len(value[0])
+            elif kind == "reasoned":
+                self.messages[message]["reasoning_ms"] += value[0]
 
     def _caught_up(self, event: dict[str, Any]) -> None:
         self.caught_up = True

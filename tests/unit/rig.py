@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 
 from channels.layers import InMemoryChannelLayer
 
-from chat import actions, database
+from chat import database
+from chat.announcement import Announcement
 from chat.generation.engine import Engine
 from chat.generation.ledger import Claim
 from chat.generation.stream import Stream
@@ -56,7 +57,7 @@ class Rig:
     def __init__(self) -> None:
         self.log = MemoryRunLog()
         self.layer = InMemoryChannelLayer(capacity=100_000)
-        self.announced: list[actions.Announcement] = []
+        self.announced: list[Announcement] = []
         self.held = True
         """Whether the database confirms the lease when the writer asks."""
         self.writer = Writer(self.log, self.layer, self._renew, pause=0.002, tail=10.0, cap=128 * 1024)
@@ -69,7 +70,7 @@ class Rig:
             stream.deadline = float("inf")
         return self.held
 
-    async def announce(self, announcement: actions.Announcement) -> None:
+    async def announce(self, announcement: Announcement) -> None:
         self.announced.append(announcement)
 
     def write(self) -> None:

@@ -5,30 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-import jsonschema
 from channels.testing import WebsocketCommunicator
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from chat import frames
 from chat.process import Process
 from chat.protocol import (
     PROTOCOL,
     Cursor,
 )
 from chat.routing import websockets
+from tests.schema import check, check_command
 from tests.unit.chats import Chat
 from tests.unit.replica import Replica
 
-EVENTS = jsonschema.Draft202012Validator({**frames.json_schema(), "anyOf": [{"$ref": "#/$defs/event"}]})
-
 
 class Socket:
-    """One websocket of a browser. Every frame that comes is held to the published schema."""
+    """One websocket of a browser. Every frame that comes is held to the published schema, and every command that was
+    done: it refuses what the schema does not have."""
 
     def __init__(self, process: Process, cookie: str = "", **headers: str) -> None:
         async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -38,16 +37,19 @@ class Socket:
         if cookie:
             given["cookie"] = f"{django_settings.SESSION_COOKIE_NAME}={cookie}"
         wire = [(name.encode(), value.encode()) for name, value in given.items() if value]
-        self.process = process
+        self.process, self.cookie = process, cookie
         self.wire = WebsocketCommunicator(application, "/ws/chat/", wire, subprotocols=[PROTOCOL])
         self.closed: int | None = None
+        self.welcome: dict[str, Any] = {}
+        self._sent: dict[str, dict[str, Any]] = {}
 
     async def open(self) -> dict[str, Any]:
         """The welcome."""
         connected, subprotocol = await self.wire.connect(timeout=10)
         assert connected
         assert subprotocol == PROTOCOL
-        return await self.next()
+        self.welcome = await self.next()
+        return self.welcome
 
     async def refused(self) -> int:
         """The code of a socket that is closed without a word."""
@@ -64,7 +66,9 @@ class Socket:
             self.closed = message["code"]
             return {"type": "close", "code": message["code"]}
         event: dict[str, Any] = json.loads(message["text"])
-        EVENTS.validate(event)
+        check(event, len(message["text"].encode()))
+        if event["type"] == "reply":
+            check_command(self._sent[event["id"]])
         return event
 
     async def until(self, *types: str) -> list[dict[str, Any]]:
@@ -78,6 +82,9 @@ class Socket:
         return bool(await self.wire.receive_nothing(timeout=0.1))
 
     async def write(self, data: str) -> None:
+        with suppress(ValueError, TypeError, LookupError):  # some frames are wrong on purpose
+            frame = json.loads(data)
+            self._sent[frame["id"]] = frame
         await self.wire.send_to(text_data=data)
 
     async def command(self, type: str, **fields: Any) -> str:

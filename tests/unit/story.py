@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from chat.generation import ledger
 from chat.generation.ledger import Claim
 from chat.generation.stream import Stream
 from chat.models import Run
-from chat.protocol import MAX_FRAME, Cursor, Part, end, start, text
+from chat.protocol import Cursor, Part, end, start, text
 from chat.replication import catchup
 from chat.runlog.base import Append, Status
 from chat.runlog.memory import MemoryRunLog
@@ -43,9 +42,11 @@ class Story:
         """A worker claims the run and opens its log."""
         self.claim = await self.do(self.chat.claim, run)
         assert self.claim is not None
-        self.stream = Stream(str(run), str(self.chat.id), self.claim.lease, self.claim.first, {}, bound=10**9)
+        self.stream = Stream(
+            str(run), str(self.chat.id), self.claim.lease, self.claim.first, self.claim.held, bound=10**9
+        )
         await self.log.open(str(run), self.claim.lease, self.claim.first)
-        self.answers = []
+        self.answers = [UUID(held) for held in self.claim.held]
 
     async def begin(self) -> UUID:
         assert self.claim is not None
@@ -71,7 +72,7 @@ class Story:
         assert self.claim is not None
         assert self.stream is not None
         assert await self.do(ledger.checkpoint, self.claim.run, self.claim.lease, self.stream.fold.copy())
-        self.stream.checkpointed(self.stream.fold.seq, 0, 0.0)
+        self.stream.checkpointed(self.stream.fold, 0.0)
 
     async def trim(self) -> None:
         """The log forgets what the checkpoint has."""
@@ -94,7 +95,6 @@ class Story:
         while more:
             page = await catchup.catch_up(in_database, self.log, self.chat.owner.pk, self.chat.id, replica.cursor, view)
             for frame in page.frames:
-                assert len(frame.encode()) <= MAX_FRAME or len(json.loads(frame).get("messages", ())) == 1
                 replica.apply(frame)
             assert replica.cursor == page.cursor or not page.frames
             replica.cursor, more = page.cursor, page.more
@@ -196,3 +196,31 @@ async def everything_that_happens(story: Story) -> AsyncIterator[str]:
     await story.take(behind.run)
     await story.finish(Run.State.INTERRUPTED, error_code="worker_lost")
     yield "a run that was interrupted before it said anything"
+    edited = await do(chat.edit, first.message, "one, edited")
+    yield "the first question is edited, and all below it is left"
+    await story.take(edited.run)
+    yield "the new version is shown"
+    cut = await story.begin()
+    await story.say("half of an ans")
+    await do(chat.send, "wait", on_busy="interrupt", seen={cut: 7})
+    yield "somebody interrupts"
+    await story.finish()
+    yield "what was interrupted is cut"
+    [interrupting] = await do(ledger.claimable, 10)
+    await do(chat.stop, interrupting)
+    yield "and what interrupted is taken back"
+    again = await do(chat.go_on, cut)
+    yield "the answer is to go on"
+    await story.take(again)
+    yield "it goes on"
+    await story.say(" the rest")
+    await story.checkpoint()
+    await story.say(" of it")
+    yield "and says something"
+    await do(chat.select, answer)
+    yield "meanwhile somebody looks at the first version again"
+    await story.put(end(str(cut)))
+    await story.finish()
+    yield "the answer is complete, on a path that is not shown"
+    await do(chat.select, cut)
+    yield "and now it is"

@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from chat import access
 from chat.errors import NotFound
 from chat.protocol import Cursor
-from chat.replication import catchup
+from chat.replication import catchup, listing
+from chat.replication.inbox import read_inbox
 from tests.unit.chats import Chat, make_user
 
 
@@ -45,7 +46,14 @@ READERS: dict[str, Callable[[Any, UUID], Any]] = {
     "window": catchup.window,
     "read": lambda user, thread: catchup.read(user, thread, Cursor(), None),
     "changes": lambda user, thread: catchup.changes(user, thread, Cursor(10**6)),
-    "history": lambda user, thread: catchup.history(user, thread, uuid4(), 10),
+    "history": lambda user, thread: listing.history(user, thread, uuid4(), 10),
+    "path": lambda user, thread: listing.path(user, thread, None, 10),
+    "everything": listing.everything,
+    "listed thread": listing.thread,
+    "listed message": lambda user, thread: listing.message(user, thread, uuid4()),
+    "runs": lambda user, thread: listing.runs(user, thread, None, 10),
+    "listed run": lambda user, thread: listing.run(user, thread, uuid4()),
+    "search before": lambda user, thread: listing.search(user, "river", thread),
 }
 
 
@@ -89,7 +97,7 @@ def test_a_users_threads_are_his_own_that_are_not_deleted(chat: Chat) -> None:
 def test_an_inbox_has_only_its_users_threads(chat: Chat) -> None:
     Chat().do("update", title="theirs")
     chat.do("update", title="mine")
-    [frame] = catchup.read_inbox(chat.owner.pk, Cursor(), True).frames
+    [frame] = read_inbox(chat.owner.pk, Cursor(), True).frames
     assert '"title":"mine"' in frame
     assert "theirs" not in frame
 
@@ -97,10 +105,11 @@ def test_an_inbox_has_only_its_users_threads(chat: Chat) -> None:
 def test_history_of_a_message_of_another_thread_is_not_found(chat: Chat) -> None:
     other = Chat(chat.owner).turn()
     with pytest.raises(NotFound):
-        catchup.history(chat.owner.pk, chat.id, other.answer, 10)
+        listing.history(chat.owner.pk, chat.id, other.answer, 10)
 
 
-def test_search_before_a_thread_of_another_is_as_before_one_that_is_not_there(chat: Chat) -> None:
-    chat.do("update", title="river")
-    found = [catchup.search(chat.owner.pk, "river", before) for before in (Chat().id, uuid4())]
-    assert found[0] == found[1]
+@pytest.mark.parametrize("reader", [listing.message, listing.run])
+def test_what_is_of_another_thread_is_not_listed(chat: Chat, reader: Any) -> None:
+    other = Chat(chat.owner).turn()
+    with pytest.raises(NotFound):
+        reader(chat.owner.pk, chat.id, other.answer if reader is listing.message else other.run)

@@ -7,13 +7,15 @@ from uuid import uuid4
 
 import pytest
 
-from chat.actions import Announcement, Outcome, perform
+from chat.actions import Outcome, perform
+from chat.announcement import Announcement
 from chat.errors import BadRequest, ChatError, Conflict, NotFound
 from chat.fold import Fold
 from chat.generation import ledger
 from chat.models import Command, Inbox, Message, Run, Thread
 from chat.protocol import Cursor, text
-from chat.replication import catchup
+from chat.replication import listing
+from chat.replication.inbox import read_inbox
 from tests.unit.chats import Chat, make_user
 from tests.unit.concurrency import together
 
@@ -41,6 +43,19 @@ def test_another_users_command_of_the_same_id_is_another_command(chat: Chat) -> 
     perform(chat.owner.pk, command)
     perform(other.owner.pk, command.model_copy(update={"thread": other.id, "title": "theirs"}))
     assert [chat.thread.title, other.thread.title] == ["mine", "theirs"]
+
+
+@pytest.mark.parametrize("other", ["another type", "another thread"])
+def test_another_command_with_an_id_that_is_taken_is_refused(chat: Chat, other: str) -> None:
+    """Its reply would have another thread's version, for which who follows this one would wait in vain."""
+    command = chat.command("update", title="mine")
+    perform(chat.owner.pk, command)
+    second = chat if other == "another type" else Chat(chat.owner)
+    wrong = second.command("delete" if other == "another type" else "update").model_copy(update={"id": command.id})
+    with pytest.raises(Conflict):
+        perform(chat.owner.pk, wrong)
+    assert chat.thread.title == "mine"
+    assert second.thread.version == (2 if second is chat else 1)
 
 
 def test_a_refused_command_is_not_kept_and_may_be_sent_again(chat: Chat) -> None:
@@ -218,7 +233,7 @@ def test_delete_leaves_an_empty_tombstone(chat: Chat) -> None:
 def test_an_old_inbox_cursor_learns_of_a_deletion(chat: Chat) -> None:
     before = Inbox.objects.get(user=chat.owner).version
     chat.do("delete")
-    [frame] = catchup.read_inbox(chat.owner.pk, Cursor(before), False).frames
+    [frame] = read_inbox(chat.owner.pk, Cursor(before), False).frames
     assert f'"removed":["{chat.id}"]' in frame
 
 
@@ -291,11 +306,21 @@ def test_reading_touches_the_inbox_once_and_the_thread_not_at_all(chat: Chat) ->
     assert after.inbox_version == before.inbox_version + 1 == Inbox.objects.get(user=chat.owner).version
 
 
+def test_a_name_a_pin_and_putting_away_make_no_chat_the_latest(chat: Chat) -> None:
+    before = chat.thread
+    chat.do("update", title="named", pinned=True, archived=True)
+    after = chat.thread
+    assert (after.title, after.pinned, after.archived) == ("named", True, True)
+    assert after.updated_at == before.updated_at
+    assert after.version == after.row_version == before.version + 1
+    assert after.inbox_version == before.inbox_version + 1
+
+
 # ------------------------------------------------------------------------------------------------------------ search
 
 
 def titles(chat: Chat, query: str, before: Any = None) -> list[str]:
-    return [item["title"] for item in catchup.search(chat.owner.pk, query, before)["items"]]
+    return [item["title"] for item in listing.search(chat.owner.pk, query, before)["items"]]
 
 
 def test_search_finds_titles_and_texts_the_latest_first(chat: Chat) -> None:
@@ -329,8 +354,8 @@ def test_search_comes_in_pages_that_together_are_everything_once(chat: Chat) -> 
     found: list[str] = []
     before, more = None, True
     while more:
-        page = catchup.search(chat.owner.pk, "river", before)
+        page = listing.search(chat.owner.pk, "river", before)
         found += [item["title"] for item in page["items"]]
         before, more = page["items"][-1]["id"], page["more"]
-        assert len(page["items"]) <= catchup.SEARCH_PAGE
+        assert len(page["items"]) <= listing.SEARCH_PAGE
     assert found == [f"river {n}" for n in reversed(range(45))]

@@ -16,13 +16,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from chat.models import Command, Message, Run, Thread, Worker
+from chat import tokens
+from chat.models import ApiToken, Command, Message, Run, Thread, Worker
 
 pytestmark = pytest.mark.django_db
 
 LONG = "The beginning of a long text. " + 500 * "and more " + "Its very end."
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
-MODELS = (Thread, Message, Run, Worker, Command)
+MODELS = (Thread, Message, Run, Worker, Command, ApiToken)
 
 
 @dataclass
@@ -104,7 +105,8 @@ def found(client: Client, url: str) -> set[Any]:
 def test_nobody_may_add_change_or_delete_not_even_a_superuser(admin_client: Client, owner: User, model: Any) -> None:
     one = talk(owner, "A talk")
     Worker.objects.create(name="w1", seen_at=timezone.now())
-    Command.objects.create(user=owner, command=uuid.uuid4(), type="send")
+    Command.objects.create(user=owner, command=uuid.uuid4(), type="send", thread=uuid.uuid4())
+    tokens.make(owner.pk, "backup", None)
     row = model.objects.first()
     assert admin_client.get(reverse(f"admin:chat_{model._meta.model_name}_add")).status_code == 403
     assert admin_client.post(page_url(row), {"title": "changed"}).status_code == 403
@@ -246,6 +248,20 @@ def test_a_list_shows_and_reads_only_the_beginning_of_a_text(admin_client: Clien
     for column in ("text", "reasoning"):
         assert f', "chat_message"."{column}",' not in rows
     assert "Its very end." in get(admin_client, page_url(one.answer))
+
+
+def test_a_token_is_found_by_its_beginning_and_shows_neither_itself_nor_its_digest(
+    admin_client: Client, owner: User
+) -> None:
+    token, _ = tokens.make(owner.pk, "backup", None), tokens.make(owner.pk, "another", None)
+    kept = ApiToken.objects.get(name="backup")
+    assert found(admin_client, list_url(ApiToken, q=kept.prefix)) == {kept.pk}
+    assert found(admin_client, list_url(ApiToken, q="ada")) == set(ApiToken.objects.values_list("pk", flat=True))
+    for page in (get(admin_client, list_url(ApiToken)), get(admin_client, page_url(kept))):
+        assert kept.prefix in page and "standing" in page
+        assert token[tokens.SHOWN :] not in page and kept.digest not in page
+    tokens.revoke(ApiToken.objects.filter(pk=kept.pk))
+    assert "revoked" in get(admin_client, page_url(kept))
 
 
 # --------------------------------------------------------------------------------------------------- 3,000 messages

@@ -12,10 +12,11 @@ import pytest
 
 from chat.database import in_database
 from chat.models import Inbox
-from chat.protocol import Cursor
+from chat.protocol import WINDOW, Cursor, Part, end, start, text
+from chat.providers.base import Conversation
 from chat.replication.attachment import InboxAttachment, Sources
 from tests.unit.chats import Chat, make_user, until
-from tests.unit.rig import Rig, saying
+from tests.unit.rig import Rig, Scripted, saying
 from tests.unit.viewer import Viewer, do, told
 
 
@@ -87,6 +88,62 @@ async def test_viewers_at_the_same_place_share_one_reading(scene: tuple[Rig, Cha
     assert reads == 1
 
 
+async def test_all_who_come_back_at_once_and_have_missed_nothing_share_a_few_looks(scene: tuple[Rig, Chat]) -> None:
+    """As after a restart of the server."""
+    rig, chat = scene
+    chats = [chat, *[await in_database(Chat) for _ in range(30)]]
+    sources, looks, gate = rig.sources(), [], asyncio.Event()
+
+    async def slow(function: Callable[..., Any], /, *args: object) -> Any:
+        looks.append(function.__name__)
+        await gate.wait()
+        return await in_database(function, *args)
+
+    shared = Sources(slow, sources.log, sources.hub, sources.rng)
+    viewers = [Viewer(shared, one, Cursor(1)) for one in chats]
+    for viewer in viewers:
+        viewer.attachment.start()
+    for _ in range(100):  # time for all to ask
+        await asyncio.sleep(0)
+    gate.set()
+    for viewer in viewers:
+        await until(lambda viewer=viewer: viewer.caught_up)
+        assert viewer.kinds == ["caught_up"]
+    assert looks in (["_versions"], ["_versions"] * 2)
+
+
+async def test_who_comes_back_while_an_answer_goes_on_and_has_all_of_it_reads_nothing(
+    scene: tuple[Rig, Chat],
+) -> None:
+    rig, chat = scene
+    go_on = asyncio.Event()
+
+    async def script(conversation: Conversation) -> AsyncIterator[Part]:
+        answer = conversation.answer_id(0)
+        yield start(answer, author="model")
+        yield text(answer, "before")
+        await go_on.wait()
+        yield text(answer, " and after")
+        yield end(answer)
+
+    rig.announce = lambda announcement: told(rig, announcement)  # type: ignore[method-assign]
+    watching = await Viewer(rig.sources(), chat).attach()
+    generating = asyncio.create_task(rig.generate(chat, Scripted(script)))
+    await until(lambda: watching.text() == "before")
+    sources, looks = rig.sources(), []
+
+    async def counting(function: Callable[..., Any], /, *args: object) -> Any:
+        looks.append(function.__name__)
+        return await in_database(function, *args)
+
+    counted = Sources(counting, sources.log, sources.hub, sources.rng)
+    viewer = await Viewer(counted, chat, watching.attachment.subscription.cursor).attach()
+    assert (viewer.kinds, looks) == (["caught_up"], ["_versions"])
+    go_on.set()
+    await generating
+    await until(lambda: viewer.kinds.count("delta") == 1)
+
+
 # ---------------------------------------------------------------------------------------------------------------- pause
 
 
@@ -102,6 +159,26 @@ async def test_nothing_is_sent_while_paused_and_nothing_is_held_and_then_all_com
     assert not viewer.attachment.subscription._held
     viewer.attachment.resume()
     await until(lambda: viewer.text() == "word " * 300)
+
+
+async def test_who_begins_anew_after_a_long_pause_is_told_when_everything_is_there(scene: tuple[Rig, Chat]) -> None:
+    """More has happened than the window shows: what the viewer had is dropped for it."""
+    rig, chat = scene
+    viewer = await Viewer(rig.sources(), chat, everything=False).attach()
+    viewer.attachment.pause()
+    before = len(viewer.frames)
+
+    def turns() -> None:
+        for _ in range(WINDOW // 2 + 25):
+            chat.turn()
+
+    await in_database(turns)
+    viewer.attachment.missed()
+    viewer.attachment.resume()
+    await until(lambda: len(viewer.messages) == WINDOW)
+    await until(lambda: viewer.attachment._catching is None)
+    assert viewer.kinds[before:] == ["change", "caught_up"]
+    assert json.loads(viewer.frames[before])["from"] == 0
 
 
 async def test_a_catch_up_that_was_under_way_when_the_pause_began_sends_nothing(scene: tuple[Rig, Chat]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 from django.db import OperationalError
 
-from chat.actions import Announcement
+from chat.announcement import Announcement
 from chat.database import in_database
 from chat.live.hub import Hub
 from chat.models import Thread
@@ -128,8 +128,11 @@ async def test_a_layer_that_says_hints_were_lost_is_believed_at_once(scene: tupl
 # ------------------------------------------------------------------------------------------------------------ not yours
 
 
+@pytest.mark.parametrize("version", [0, 1], ids=["who comes", "who comes back"])
 @pytest.mark.parametrize("whose", ["nobody's", "another's", "deleted"])
-async def test_what_one_may_not_watch_is_gone_in_the_same_words(scene: tuple[Rig, Chat], whose: str) -> None:
+async def test_what_one_may_not_watch_is_gone_in_the_same_words(
+    scene: tuple[Rig, Chat], whose: str, version: int
+) -> None:
     rig, chat = scene
     if whose == "another's":
         chat.owner = await in_database(make_user)
@@ -137,7 +140,7 @@ async def test_what_one_may_not_watch_is_gone_in_the_same_words(scene: tuple[Rig
         chat.id = uuid4()
     if whose == "deleted":
         await in_database(chat.do, "delete")
-    viewer = await Viewer(rig.sources(), chat).attach()
+    viewer = await Viewer(rig.sources(), chat, Cursor(version)).attach()
     [frame] = viewer.frames
     assert json.loads(frame) == {"type": "gone", "thread": str(chat.id), "code": "not_found"}
 

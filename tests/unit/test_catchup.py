@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from uuid import UUID
 
 import orjson
@@ -12,7 +13,7 @@ from chat.fold import Fold
 from chat.generation import ledger
 from chat.models import Run
 from chat.protocol import LEASE_SPAN, Cursor, text
-from chat.replication import catchup
+from chat.replication import batches, catchup
 from chat.replication.catchup import Ahead
 from chat.runlog.base import Batch, Log, RunLogUnavailable
 from chat.runlog.memory import MemoryRunLog
@@ -37,6 +38,28 @@ async def test_who_comes_back_from_any_earlier_point_equals_who_just_opened_the_
     for n, replica in enumerate(away):
         await story.catch_up(replica)
         assert replica.view() == fresh.view(), n
+
+
+async def test_who_is_cut_off_between_any_two_frames_misses_nothing_afterwards(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away: list[Replica] = []
+    owner, thread = story.chat.owner.pk, story.chat.id
+    async for step in everything_that_happens(story):
+        fresh = await story.catch_up()
+        for n, replica in enumerate([Replica(), *away[-7::3]]):
+            with monkeypatch.context() as patch:
+                for module in (batches, catchup):
+                    patch.setattr(module, "FRAME_ROOM", 1)
+                patch.setattr(catchup, "PAGE_SIZE", 5000)
+                found = await catchup.catch_up(in_database, story.log, owner, thread, replica.cursor, None)
+            for count in sorted({1, len(found.frames) // 2, len(found.frames) - 1} - {0}):
+                cut = copy.deepcopy(replica)
+                for frame in found.frames[:count]:
+                    cut.apply(frame)
+                await story.catch_up(cut)
+                assert cut.view() == fresh.view(), f"{step}, viewer {n} after {count} frames"
+        away.append(fresh)
 
 
 async def test_who_comes_back_is_sent_no_text_twice_unless_the_log_has_forgotten(story: Story) -> None:
@@ -212,8 +235,7 @@ async def test_who_has_more_than_was_kept_is_cut_back(story: Story) -> None:
     await story.say(" and lost")
     viewer = await story.catch_up()
     taken = await story.do(ledger.take_over, UUID(run), "sweeper", LATER)
-    held = Fold(taken.seq)
-    held.hold(*next((message, *texts) for message, texts in taken.held.items()))
+    held = Fold(taken.seq, dict(taken.held))
     await story.do(ledger.finish, taken.run, taken.lease, held, Run.State.INTERRUPTED)
     await story.catch_up(viewer)
     assert said(viewer) == "kept"

@@ -169,6 +169,12 @@ def test_a_key_in_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> Non
     assert ids(REJOIN_GUESTS=True, REJOIN_PROVIDERS=NO_KEY) == [], "another server does not get that key"
 
 
+def test_a_panel_of_models_that_a_key_pays_for_costs_what_they_cost() -> None:
+    panel = {"panel": {"path": "chat.providers.panel.PanelProvider", "options": {"members": {"one": "x/x"}}}}
+    assert ids(REJOIN_GUESTS=True, REJOIN_PROVIDERS={**NO_KEY, **panel}) == []
+    assert ids(REJOIN_GUESTS=True, REJOIN_PROVIDERS={**KEY, **panel}) == ["rejoin.W001"]
+
+
 @pytest.mark.parametrize("providers", [DEMO, NO_KEY], ids=["demo", "no key"])
 def test_guests_who_cost_nothing_are_fine(providers: dict[str, Any]) -> None:
     assert ids(REJOIN_GUESTS=True, REJOIN_PROVIDERS=providers) == []

@@ -5,7 +5,9 @@ Time passes only where a test says so: what a process does once a second is call
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +16,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 
+from chat import actions
 from chat.models import Guest
 from chat.process import Process
 from chat.protocol import (
@@ -26,8 +29,9 @@ from chat.protocol import (
     MAX_FRAME,
     PROTOCOL,
 )
+from chat.replication.attachment import Sources
 from tests.unit.chats import Chat, in_database, make_user
-from tests.unit.sockets import Opens, Socket, sign_in
+from tests.unit.sockets import Opens, Socket, attached, sign_in
 
 
 async def test_who_is_signed_in_is_welcome(process: Process, owned: Chat, settings: Any) -> None:
@@ -89,6 +93,42 @@ async def test_a_server_that_ends_says_come_back(socket: Socket, process: Proces
     for one in list(process.sockets):
         await one.restart()
     assert (await socket.next())["code"] == CLOSE_RESTARTING
+
+
+async def test_who_is_being_let_in_when_the_server_ends_is_told_to_come_back(process: Process, owned: Chat) -> None:
+    """All who were there have been told by then."""
+
+    async def database(function: Any, *args: Any) -> Any:
+        result = await in_database(function, *args)
+        await process.stop()
+        return result
+
+    process.sources = Sources(database, process.log, process.hub, process.rng)
+    socket = Socket(process, await sync_to_async(sign_in)(owned.owner))
+    assert await socket.refused() == CLOSE_RESTARTING
+    await socket.wire.disconnect()
+
+
+async def test_who_leaves_while_a_command_is_being_done_has_it_done_and_told(
+    socket: Socket, opens: Opens, owned: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else would tell: viewers here are compared once in an hour."""
+    loop, begun, left = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    perform = actions.perform
+
+    def once_they_have_left(*args: Any) -> Any:
+        loop.call_soon_threadsafe(begun.set)
+        assert left.wait(10)
+        return perform(*args)
+
+    reader = await opens(owned.owner)
+    await attached(reader, owned)
+    monkeypatch.setattr(actions, "perform", once_they_have_left)
+    await socket.command("update", thread=owned.id, title="Told")
+    await begun.wait()
+    await socket.wire.disconnect()
+    left.set()
+    assert (await reader.until("change"))[-1]["row"]["title"] == "Told"
 
 
 # --------------------------------------------------------------------------------------------------------- bad frames

@@ -22,12 +22,16 @@ from chat import actions, conf, errors, frames, protocol
 from chat.providers import Providers
 from chat.providers.base import Conversation, Turn
 from chat.providers.demo import DemoProvider
+from chat.providers.flow import FlowProvider
 from chat.providers.openai import OpenAIProvider
+from chat.providers.panel import PanelProvider
+from tests.unit.caller import operations
 
 ROOT = Path(settings.BASE_DIR)
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
 SOURCES = sorted((ROOT / "chat").rglob("*.py"))
+SERVER = [path for path in SOURCES if ROOT / "chat" / "client" not in path.parents]
 
 
 def text(name: str) -> str:
@@ -158,18 +162,30 @@ def test_every_limit_is_as_documented() -> None:
 
 
 def test_what_is_reserved_is_not_there_yet() -> None:
-    reserved = section(PROTOCOL, "Reserved")
-    commands = names(re.search(r"the commands ([^;]+);", reserved)[1])  # type: ignore[index]
-    assert commands == ["edit", "continue", "select"]
-    for command in commands:
-        with pytest.raises(errors.Unsupported):
-            frames.command({"type": command})
-    fields = names(re.search(r"; ([^;]+) in `send`", reserved)[1])  # type: ignore[index]
-    assert fields == ["seen", "on_busy"]
-    assert not set(fields) & set(frames.Send.model_fields)
-    code = "\n".join(path.read_text("utf-8") for path in SOURCES if path.name != "errors.py")
-    for error in names(re.search(r"the errors ([^;]+), which nothing gives yet", reserved)[1]):  # type: ignore[index]
-        assert not re.search(rf"\b{errors.CODES[error].__name__}\b", code), error
+    [code] = re.findall(r"the close code (\d+)", section(PROTOCOL, "Reserved"))
+    [name] = [name for name, value in vars(protocol).items() if name.startswith("CLOSE_") and value == int(code)]
+    assert not [path for path in SERVER if path.name != "protocol.py" and name in path.read_text("utf-8")]
+
+
+def test_every_error_is_given_by_something() -> None:
+    code = "\n".join(path.read_text("utf-8") for path in SERVER if path.name != "errors.py")
+    for kind in errors.CODES.values():
+        assert re.search(rf"\b{kind.__name__}\b", code), kind
+
+
+# --------------------------------------------------------------------------------------------------------------- API
+
+
+def test_every_operation_of_the_api_is_documented() -> None:
+    found = {names(row[0])[0]: names(row[1])[0] for row in rows(section(text("docs/api.md"), "Operations"))}
+    assert found == {name: f"{method} {path}" for name, (method, path, _) in operations().items()}
+
+
+def test_every_parameter_of_the_api_that_is_named_exists() -> None:
+    for row in rows(section(text("docs/api.md"), "Operations")):
+        _, _, operation = operations()[names(row[0])[0]]
+        known = {parameter["name"] for parameter in operation["parameters"]} | {"welcome", "text", "markdown", "json"}
+        assert set(names(row[2])) <= known, row
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
@@ -224,12 +240,17 @@ def test_every_setting_that_a_page_names_exists(page: Path) -> None:
 # --------------------------------------------------------------------------------------------------------- providers
 
 
-@pytest.mark.parametrize("provider", [DemoProvider, OpenAIProvider])
+@pytest.mark.parametrize("provider", [DemoProvider, OpenAIProvider, PanelProvider, FlowProvider])
 def test_every_option_of_a_shipped_provider_is_documented_with_its_default(provider: Any) -> None:
     part = section(text("docs/providers.md"), f"`{provider.name}`")
     found = {names(row[0])[0]: row[1] for row in rows(part) if row[0].startswith("`")}
     parameters = list(inspect.signature(provider).parameters.values())
-    assert found == {parameter.name: shown(parameter.default or type(parameter.default)()) for parameter in parameters}
+    assert found == {
+        parameter.name: "needed"
+        if parameter.default is parameter.empty
+        else shown(parameter.default or type(parameter.default)())
+        for parameter in parameters
+    }
 
 
 def test_every_field_of_a_conversation_is_documented() -> None:

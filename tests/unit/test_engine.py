@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from chat.fold import Fold
 from chat.generation import ledger
 from chat.generation.ledger import Claim
 from chat.models import Run
-from chat.protocol import Part, end, reasoning, start, text, usage
+from chat.protocol import Part, end, reasoned, reasoning, start, text, usage
 from chat.providers.base import Conversation
 from chat.runlog.base import RunLogUnavailable
 from tests.unit.chats import Chat, answers, in_database, until
@@ -172,6 +173,65 @@ async def test_usage_and_times_are_on_the_run(rig: Rig, chat: Chat) -> None:
     assert run.started_at <= run.first_token_at <= run.last_token_at <= run.finished_at
 
 
+async def test_how_long_it_thought_is_said_of_each_message_before_what_follows_and_adds_up(
+    rig: Rig, chat: Chat
+) -> None:
+    clock = asyncio.get_running_loop().time
+    least: dict[str, float] = {}
+    most: dict[str, float] = {}
+
+    async def thoughts(answer: str) -> AsyncIterator[Part]:
+        before = clock()
+        yield reasoning(answer, "h")
+        begun = clock()
+        await asyncio.sleep(0.03)
+        yield reasoning(answer, "m ")
+        done = clock()
+        yield text(answer, "said ")
+        least[answer] = least.get(answer, 0) + (done - begun) * 1000 - 1
+        most[answer] = most.get(answer, 0) + (clock() - before) * 1000 + 1
+
+    async def script(conversation: Conversation) -> AsyncIterator[Part]:
+        for n in range(2):
+            yield start(conversation.answer_id(n))
+        for n in (0, 1, 0):
+            async for part in thoughts(conversation.answer_id(n)):
+                yield part
+
+    run, messages = await ended(rig, chat, script)
+    told = (await logged(rig, run)).answers
+    for message in messages:
+        assert least[str(message.pk)] <= message.reasoning_ms <= most[str(message.pk)]
+        assert told[str(message.pk)].reasoning_ms == message.reasoning_ms
+    log = await rig.log.read(str(run.pk), 0)
+    assert log is not None
+    parts = [part for batch in log.batches for part in orjson.loads(batch.parts)]
+    kinds = [kind for kind, _ in groupby(part[0] for part in parts if part[1] == str(messages[0].pk))]
+    assert kinds == ["start", *["reasoning", "reasoned", "text"] * 2, "end"]
+
+
+async def test_thoughts_that_no_text_follows_have_their_time_too(rig: Rig, chat: Chat) -> None:
+    async def script(conversation: Conversation) -> AsyncIterator[Part]:
+        for n in range(2):
+            yield start(conversation.answer_id(n))
+            yield reasoning(conversation.answer_id(n), "hm")
+        await asyncio.sleep(0.03)
+        yield end(conversation.answer_id(0))
+
+    _, messages = await ended(rig, chat, script)
+    assert [message.reasoning_ms >= 29 for message in messages] == [True, True]
+
+
+async def test_how_long_it_thought_is_not_for_a_provider_to_say(rig: Rig, chat: Chat) -> None:
+    async def script(conversation: Conversation) -> AsyncIterator[Part]:
+        answer = conversation.answer_id(0)
+        yield start(answer)
+        yield reasoned(answer, 10**12)
+
+    run, [answer] = await ended(rig, chat, script)
+    assert (run.state, run.error_code, answer.reasoning_ms) == ("failed", "internal", 0)
+
+
 async def test_a_usage_that_can_not_be_is_no_reason_to_lose_an_answer(rig: Rig, chat: Chat) -> None:
     async def script(conversation: Conversation) -> AsyncIterator[Part]:
         answer = conversation.answer_id(0)
@@ -253,6 +313,45 @@ async def test_a_stop_ends_the_run_with_what_was_seen_and_leaves_the_provider(
         assert (await running.row()).state == "stopped"
         assert await running.texts() == [(("on and on " * 2)[:6] if script is endless else "a word", "cut")]
         assert running.provider.closed
+
+
+async def thinking(conversation: Conversation) -> AsyncIterator[Part]:
+    answer = conversation.answer_id(0)
+    yield start(answer)
+    yield reasoning(answer, "hm")
+    await asyncio.Event().wait()
+
+
+async def test_who_stops_it_in_its_thoughts_learns_how_long_they_took(rig: Rig, chat: Chat) -> None:
+    async with Running(rig, chat, thinking) as running:
+        await asyncio.sleep(0.03)
+        await in_database(chat.stop, running.claim.run)
+        running.engine.stream.stopping.set()
+        assert await running.task
+        [answer] = await in_database(answers, await running.row())
+        assert (answer.status, answer.reasoning) == ("cut", "hm")
+        assert answer.reasoning_ms >= 29
+        assert (await logged(rig, await running.row())).answers[str(answer.pk)].reasoning_ms == answer.reasoning_ms
+
+
+async def counting(conversation: Conversation) -> AsyncIterator[Part]:
+    answer = conversation.answer_id(0)
+    yield start(answer, author="model")
+    for n in range(3):
+        yield text(answer, "word ")
+        yield usage(answer, input=0 if n else 11, output=1)
+    await asyncio.Event().wait()
+
+
+async def test_what_was_counted_by_then_is_on_the_run_that_was_stopped(rig: Rig, chat: Chat) -> None:
+    async with Running(rig, chat, counting) as running:
+        await until(lambda: running.engine.stream.fold.length == 15)
+        await in_database(chat.stop, running.claim.run)
+        running.engine.stream.stopping.set()
+        assert await running.task
+        run = await running.row()
+        assert (run.state, run.tokens_in, run.tokens_out) == ("stopped", 11, 3)
+        assert (await logged(rig, run)).tokens_out == 3, "it is in the log, too, should the last commit fail"
 
 
 async def test_a_stop_that_comes_as_the_run_completes_still_cuts(rig: Rig, chat: Chat) -> None:

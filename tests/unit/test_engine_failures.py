@@ -61,6 +61,10 @@ async def test_an_error_ends_the_run_with_its_code_and_what_was_said_stays(
     assert "secret" not in str(run.error)
 
 
+SOME, OTHER = "7ebe2f32-75e5-482a-adbf-f03ee6bd36c1", "0f6c8d0b-3c0e-4a0e-9a3b-55a1f4b9f3d2"
+"""Ids of messages: always the same, as the names of tests are."""
+
+
 def broken(*parts: Any) -> Script:
     """A provider that answers, and in the middle yields what the contract does not allow."""
 
@@ -78,27 +82,27 @@ def broken(*parts: Any) -> Script:
 @pytest.mark.parametrize(
     "part",
     [
-        ("text", str(uuid4()), "of a message that never began"),
+        ("text", SOME, "of a message that never began"),
         ("text", "ANSWER", 5),
         ("text", "ANSWER", None),
         ("text", "ANSWER"),
         ("text", 5, "x"),
         (),
         ("start", "not a uuid", {"parent": None, "author": "", "role": "assistant"}),
-        ("start", str(uuid4()).upper(), {"parent": None, "author": "", "role": "assistant"}),
-        ("start", str(uuid4()), {"parent": None, "author": "", "role": "tool"}),
-        ("start", str(uuid4()), {"parent": "not a uuid", "author": "", "role": "assistant"}),
-        ("start", str(uuid4()), {"parent": str(uuid4()), "author": "", "role": "assistant"}),
-        ("start", str(uuid4()), {}),
-        ("start", str(uuid4())),
+        ("start", SOME.upper(), {"parent": None, "author": "", "role": "assistant"}),
+        ("start", SOME, {"parent": None, "author": "", "role": "tool"}),
+        ("start", SOME, {"parent": "not a uuid", "author": "", "role": "assistant"}),
+        ("start", SOME, {"parent": OTHER, "author": "", "role": "assistant"}),
+        ("start", SOME, {}),
+        ("start", SOME),
         ("usage", "ANSWER", {"input": "many"}),
         ("usage", "ANSWER"),
         ("image", "ANSWER", object()),
         ("image", "ANSWER", "\ud83d"),
         ("image", "ANSWER", "x" * 20_000),
-        ("end", str(uuid4())),
+        ("end", SOME),
         ("start", "ANSWER", {"parent": None, "author": "", "role": "assistant"}),
-        ("start", str(uuid4()), {"parent": None, "author": "", "role": "user"}),
+        ("start", SOME, {"parent": None, "author": "", "role": "user"}),
         ("done", ""),
     ],
     ids=lambda part: repr(part)[:40],

@@ -7,21 +7,28 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat.errors import ProviderTimeout
 from chat.fold import Fold
-from chat.protocol import Part, done, end, reasoning, start, text, usage
+from chat.protocol import Part, done, end, reasoned, reasoning, start, text, usage
 
 PARTS = st.lists(
     st.builds(text, st.sampled_from("ab"), st.text(max_size=3))
     | st.builds(reasoning, st.sampled_from("ab"), st.text(max_size=3))
-    | st.sampled_from([start("a"), end("a"), end("b"), usage("a", input=1, output=1), done()])
+    | st.builds(reasoned, st.sampled_from("ab"), st.integers(0, 9))
+    | st.sampled_from(
+        [start("a"), end("a"), end("b"), end("b", ProviderTimeout()), usage("a", input=1, output=1), done()]
+    )
 )
 
 
 def plain(fold: Fold) -> dict[str, Any]:
-    answers = {name: (a.text, a.reasoning, a.length, a.ended) for name, a in fold.answers.items()}
+    answers = {
+        name: (a.text, a.reasoning, a.reasoning_ms, a.length, a.ended, a.error) for name, a in fold.answers.items()
+    }
     return {
         "seq": fold.seq,
         "answers": answers,
+        "ended": fold.ended,
         "tokens": (fold.tokens_in, fold.tokens_out),
         "said": fold.said,
         "done": fold.done,
@@ -63,9 +70,10 @@ def test_a_copy_goes_on_like_the_original(first: list[Part], second: list[Part])
 
 def test_what_is_held_comes_first_and_was_not_said_by_this_run() -> None:
     fold = Fold(5)
-    fold.hold("a", "before", "thought")
+    fold.hold("a", "before", "thought", 1200)
     assert not fold.said
-    fold.add([text("a", " and after")], 6)
+    fold.add([reasoned("a", 300), text("a", " and after")], 7)
+    assert fold.answers["a"].reasoning_ms == 1500
     assert (fold.answers["a"].text, fold.answers["a"].reasoning, fold.length, fold.said) == (
         "before and after",
         "thought",
@@ -77,7 +85,7 @@ def test_what_is_held_comes_first_and_was_not_said_by_this_run() -> None:
 def test_a_message_that_began_and_ended_without_a_word_is_there_and_says_nothing() -> None:
     fold = Fold(0)
     fold.add([start("a"), end("a")], 2)
-    assert plain(fold)["answers"] == {"a": ("", "", 0, True)}
+    assert plain(fold)["answers"] == {"a": ("", "", 0, 0, True, "")}
     assert not fold.said
 
 

@@ -21,9 +21,21 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "attach": {"thread": THREAD, "cursor": "5", "all": True},
     "detach": {"inbox": True},
     "history": {"thread": THREAD, "before": OTHER, "limit": 10},
-    "send": {"thread": THREAD, "message": OTHER, "run": OTHER, "text": "hello", "parent": OTHER, "model": "m"},
-    "stop": {"thread": THREAD, "run": OTHER, "seen": {OTHER: 5}},
+    "send": {
+        "thread": THREAD,
+        "message": OTHER,
+        "run": OTHER,
+        "text": "hello",
+        "parent": OTHER,
+        "seen": {OTHER: 5},
+        "on_busy": "interrupt",
+        "model": "m",
+    },
+    "edit": {"thread": THREAD, "of": OTHER, "message": OTHER, "run": OTHER, "text": "hello", "seen": {OTHER: 5}},
     "regenerate": {"thread": THREAD, "of": OTHER, "run": OTHER, "seen": {}, "model": "m"},
+    "continue": {"thread": THREAD, "of": OTHER, "run": OTHER},
+    "select": {"thread": THREAD, "message": OTHER},
+    "stop": {"thread": THREAD, "run": OTHER, "seen": {OTHER: 5}},
     "read": {"thread": THREAD, "message": OTHER},
     "create": {"thread": THREAD, "title": "t", "model": "m", "system_prompt": "s"},
     "update": {"thread": THREAD, "title": "t", "archived": True, "pinned": False},
@@ -79,6 +91,15 @@ def test_a_command_without_a_proper_id_is_a_bad_frame(type: str, id: Any) -> Non
         ("send", "parent", "x"),
         ("send", "model", "m" * 201),
         ("send", "cursor", "1" * 101),
+        ("send", "on_busy", "wait"),
+        ("update", "pinned", 1),
+        ("update", "archived", "true"),
+        ("send", "on_busy", None),
+        ("send", "seen", {OTHER: -1}),
+        ("edit", "text", ""),
+        ("edit", "of", None),
+        ("continue", "of", "x"),
+        ("select", "message", None),
         ("stop", "seen", {OTHER: -1}),
         ("stop", "seen", {"x": 1}),
         ("stop", "seen", {OTHER: "all"}),
@@ -89,8 +110,10 @@ def test_a_command_without_a_proper_id_is_a_bad_frame(type: str, id: Any) -> Non
         ("create", "title", "t" * 201),
         ("create", "system_prompt", "s" * 20_001),
         ("update", "archived", "perhaps"),
-        ("search", "query", ""),
         ("search", "query", "q" * 201),
+        ("search", "archived", "perhaps"),
+        ("search", "limit", 0),
+        ("search", "limit", 101),
         ("attach", "thread", 5),
         ("regenerate", "of", None),
         ("read", "message", ""),
@@ -107,7 +130,7 @@ def test_no_refusal_repeats_what_was_sent() -> None:
     assert "secret" not in json.dumps(error.as_dict())
 
 
-@pytest.mark.parametrize("type", ["edit", "welcome", "", "x" * 1000, "__class__"])
+@pytest.mark.parametrize("type", ["fork", "welcome", "", "x" * 1000, "__class__"])
 def test_an_unknown_command_is_unsupported(type: str) -> None:
     assert isinstance(refusal({"type": type, "id": ID}), Unsupported)
 
@@ -116,7 +139,7 @@ def test_an_ack_needs_no_id() -> None:
     assert frames.ack(frames.parse('{"type": "ack", "n": 3}')).n == 3
 
 
-@pytest.mark.parametrize("n", [-1, "x", None, [], 1.5])
+@pytest.mark.parametrize("n", [-1, "x", "3", None, [], 1.5, True])
 def test_an_ack_of_nonsense_is_a_bad_request(n: Any) -> None:
     with pytest.raises(BadRequest) as caught:
         frames.ack({"type": "ack", "n": n})

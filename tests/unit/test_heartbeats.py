@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from chat import frames
-from chat.actions import Announcement
+from chat.announcement import Announcement
 from chat.process import Process
 from chat.protocol import (
     CLOSE_UNANSWERED,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from chat.protocol import MAX_FRAME, Cursor
-from chat.replication import catchup
+from chat.replication import inbox as listed
+from chat.replication.inbox import read_inbox
 from tests.unit.chats import Chat, make_user
 from tests.unit.story import NOTHING
 
@@ -17,7 +18,7 @@ def inbox(user: Any, cursor: Cursor = NOTHING, everything: bool = False) -> tupl
     """All pages from a cursor on."""
     events, more = [], True
     while more:
-        page = catchup.read_inbox(user.pk, cursor, everything)
+        page = read_inbox(user.pk, cursor, everything)
         assert all(len(frame.encode()) <= MAX_FRAME for frame in page.frames)
         events += [json.loads(frame) for frame in page.frames]
         cursor, more = page.cursor, page.more
@@ -46,6 +47,27 @@ def test_an_inbox_of_very_many_comes_in_frames(db: None, everything: bool) -> No
     items = [item["id"] for event in events for item in event["items"]]
     assert len(items) == len(set(items)) == (130 if everything else 100)
     assert [event["from"] for event in events[1:]] == [event["to"] for event in events[:-1]]
+
+
+def test_an_inbox_begins_with_what_is_pinned_however_old_and_without_the_archived(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listed, "PAGE_ITEMS", 4)
+    user = make_user()
+    chats = [Chat(user) for _ in range(9)]
+    chats[0].do("update", pinned=True)
+    for one in chats[1:]:
+        one.do("update", title="later")
+    chats[8].do("update", archived=True)
+    [event], _ = inbox(user)
+    assert [item["id"] for item in event["items"]] == [str(chats[number].id) for number in (0, 5, 6, 7)]
+    assert event["older"] is True
+    everything, _ = inbox(user, everything=True)
+    assert sum(len(event["items"]) for event in everything) == 9
+    for one in chats[1:5]:
+        one.do("delete")
+    [event], _ = inbox(user)
+    assert len(event["items"]) == 4 and "older" not in event
 
 
 def test_an_inbox_cursor_ahead_of_the_server_begins_anew(chat: Chat) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from django.db.models.functions import Now
 
-from chat.fold import Fold
+from chat.fold import Answer, Fold
 from chat.generation import ledger
 from chat.generation.ledger import Claim
 from chat.models import Run, Thread, Worker
@@ -47,7 +47,7 @@ def test_a_worker_that_lost_its_lease_can_write_nothing(either_database: str) ->
     fold = folded(claim, text(str(answer), "too late"))
     before = (chat.thread.version, chat.run(claim.run).seq)
     assert ledger.begin(claim.run, claim.lease, uuid4(), None, "", "assistant") is None
-    assert ledger.checkpoint(claim.run, claim.lease, fold) is False
+    assert ledger.checkpoint(claim.run, claim.lease, fold) is None
     assert ledger.finish(claim.run, claim.lease, fold, "completed") is None
     assert ledger.requeue(claim.run, claim.lease) is None
     ledger.release(claim.run, claim.lease)
@@ -79,7 +79,7 @@ def test_a_takeover_knows_what_the_database_has_of_the_run(chat: Chat) -> None:
     chat.stop(claim.run)
     taken = taken_over(claim)
     assert (taken.lease, taken.seq, taken.attempts, taken.stopped, taken.said) == (2, claim.first + 1, 1, True, True)
-    assert taken.held == {str(answer): ("said so far", "")}
+    assert taken.held == {str(answer): Answer.of("said so far", "")}
 
 
 @pytest.mark.parametrize(("part", "said"), [(text, True), (reasoning, True), (None, False)])

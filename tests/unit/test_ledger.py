@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from django.db.models.functions import Now
 
+from chat.errors import ProviderTimeout
 from chat.fold import Fold
 from chat.generation import ledger
 from chat.generation.ledger import Claim, Times
@@ -189,6 +190,61 @@ def test_a_checkpoint_keeps_all_texts_and_the_seq_and_raises_no_version(chat: Ch
         ("b", "", claim.first + 3),
     ]
     assert (chat.run(claim.run).seq, chat.thread.version) == (claim.first + 3, version)
+
+
+def test_a_checkpoint_says_once_which_of_several_messages_have_ended(chat: Chat) -> None:
+    claim = claimed(chat)
+    one, two, three = [chat.begin(claim, n) for n in range(3)]
+    version = chat.thread.version
+    fold = folded(claim, text(str(one), "a"), end(str(one)), end(str(two), ProviderTimeout()), text(str(three), "c"))
+    made = ledger.checkpoint(claim.run, claim.lease, fold)
+    assert made is not None
+    assert made.announcement is not None
+    assert (made.announcement.thread, made.announcement.version) == (chat.id, version + 1)
+    rows = [chat.message(pk) for pk in (one, two, three)]
+    assert [(row.status, row.error_code) for row in rows] == [
+        ("complete", ""),
+        ("failed", "provider_timeout"),
+        ("streaming", ""),
+    ]
+    assert [row.version for row in rows[:2]] == [version + 1] * 2
+    again = ledger.checkpoint(claim.run, claim.lease, fold)
+    assert again is not None
+    assert (again.announcement, chat.thread.version) == (None, version + 1)
+
+
+def test_a_message_that_failed_by_itself_says_why_though_its_run_is_complete(chat: Chat) -> None:
+    claim = claimed(chat)
+    one, two = chat.begin(claim, 0), chat.begin(claim, 1)
+    parts = [text(str(one), "half of"), end(str(one), ProviderTimeout()), text(str(two), "whole"), end(str(two))]
+    ledger.finish(claim.run, claim.lease, folded(claim, *parts), "completed")
+    assert (chat.message(one).text, chat.message(one).status) == ("half of", "failed")
+    assert chat.message(one).error == ProviderTimeout().as_dict()
+    assert (chat.message(two).status, chat.message(two).error) == ("complete", None)
+    assert chat.run(claim.run).error is None
+
+
+def test_a_message_that_failed_and_was_cut_by_a_stop_is_cut(chat: Chat) -> None:
+    claim = claimed(chat)
+    one, two = chat.begin(claim, 0), chat.begin(claim, 1)
+    chat.stop(claim.run, seen={one: 4})
+    parts = [text(str(one), "half of"), end(str(one), ProviderTimeout()), text(str(two), "never seen"), end(str(two))]
+    ledger.finish(claim.run, claim.lease, folded(claim, *parts), "completed")
+    rows = [chat.message(pk) for pk in (one, two)]
+    assert [(row.text, row.status, row.error_code) for row in rows] == [("half", "cut", ""), ("", "cut", "")]
+
+
+def test_what_failed_in_one_attempt_begins_anew_in_the_next(chat: Chat) -> None:
+    claim = claimed(chat)
+    answer = chat.begin(claim)
+    chat.begin(claim, 1)
+    ledger.checkpoint(claim.run, claim.lease, folded(claim, end(str(answer), ProviderTimeout())))
+    ledger.requeue(claim.run, claim.lease)
+    again = chat.claim(claim.run)
+    assert (chat.message(answer).status, chat.message(answer).error) == ("streaming", None)
+    chat.begin(again)
+    chat.finish(again, {answer: "said"})
+    assert (chat.message(answer).status, chat.message(answer).error) == ("complete", None)
 
 
 def test_the_final_row_has_text_usage_times_and_no_lease(chat: Chat) -> None:

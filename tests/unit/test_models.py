@@ -92,15 +92,15 @@ def test_a_threads_row_is_never_newer_than_its_thread(chat: Chat) -> None:
 
 def test_a_users_command_is_kept_once(db: None) -> None:
     user, command = make_user(), uuid4()
-    Command.objects.create(user=user, command=command, type="send")
+    Command.objects.create(user=user, command=command, type="send", thread=uuid4())
     with pytest.raises(IntegrityError):
-        Command.objects.create(user=user, command=command, type="stop")
+        Command.objects.create(user=user, command=command, type="stop", thread=uuid4())
 
 
 def test_two_users_may_use_the_same_command_id(db: None) -> None:
     command = uuid4()
     for user in (make_user(), make_user()):
-        Command.objects.create(user=user, command=command, type="send")
+        Command.objects.create(user=user, command=command, type="send", thread=uuid4())
     assert Command.objects.filter(command=command).count() == 2
 
 

@@ -11,7 +11,7 @@ import pytest
 from chat.database import in_database
 from chat.models import Run
 from chat.protocol import MAX_FRAME, WINDOW, Cursor, text
-from chat.replication import catchup
+from chat.replication import catchup, listing
 from tests.unit.replica import Replica
 from tests.unit.story import Story, kinds, saying
 
@@ -87,7 +87,7 @@ async def test_who_opens_a_long_thread_gets_its_end_and_history_brings_the_rest(
     assert list(viewer.messages) == every[-WINDOW:]
     found, more = every[-WINDOW:], True
     while more:
-        page = await story.do(catchup.history, story.chat.owner.pk, story.chat.id, UUID(found[0]), 20)
+        page = await story.do(listing.history, story.chat.owner.pk, story.chat.id, UUID(found[0]), 20)
         assert len(page["messages"]) <= 20
         assert {run["id"] for run in page["runs"]} == {m["run"] for m in page["messages"]}
         found, more = [message["id"] for message in page["messages"]] + found, page["more"]
@@ -96,7 +96,7 @@ async def test_who_opens_a_long_thread_gets_its_end_and_history_brings_the_rest(
 
 async def test_history_before_the_first_message_is_empty(story: Story) -> None:
     turn = await story.do(story.chat.turn)
-    page = await story.do(catchup.history, story.chat.owner.pk, story.chat.id, turn.message, 20)
+    page = await story.do(listing.history, story.chat.owner.pk, story.chat.id, turn.message, 20)
     assert page == {"messages": [], "runs": [], "more": False}
 
 
@@ -105,7 +105,7 @@ async def test_a_page_of_history_fits_a_frame_however_long_the_messages(story: S
     turns = [await story.do(story.chat.turn, character * 8_000, character * 8_000) for _ in range(4)]
     before, count, more = turns[-1].answer, 0, True
     while more:
-        page = await story.do(catchup.history, story.chat.owner.pk, story.chat.id, before, 50)
+        page = await story.do(listing.history, story.chat.owner.pk, story.chat.id, before, 50)
         assert len(orjson.dumps(page)) < MAX_FRAME - 200 or len(page["messages"]) == 1
         count += len(page["messages"])
         before, more = UUID(page["messages"][0]["id"]), page["more"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chat import prompt
-from chat.models import Run
+from chat.models import Message, Run
+from chat.providers import authors
 from chat.providers.base import Conversation, Turn
 from tests.unit.chats import Chat
 
@@ -111,6 +113,19 @@ def test_the_system_prompt_takes_its_part_of_the_budget_and_stays(chat: Chat, se
     chat.turn("q", "a")
     conversation, _ = prompted(chat, "now")
     assert (texts(conversation), conversation.system_prompt) == (["now"], "system")
+
+
+@pytest.mark.parametrize(("spare", "left_out"), [(0, 0), (-1, 3)])
+def test_the_names_of_several_authors_and_the_note_on_them_take_their_part_of_the_budget(
+    chat: Chat, settings: Any, spare: int, left_out: int
+) -> None:
+    claim = chat.claim(chat.send("q").run)
+    one, two = chat.begin(claim, 0), chat.begin(claim, 1)
+    Message.objects.filter(pk=two).update(author="other")
+    chat.finish(claim, {one: "a", two: "b"})
+    settings.REJOIN_PROMPT_BUDGET = len("q" + "[model]\na" + "[other]\nb" + "now" + authors.NOTE) + spare
+    _, run = prompted(chat, "now")
+    assert run.left_out == left_out
 
 
 def test_the_question_is_in_it_though_it_alone_is_over_the_budget(chat: Chat, settings: Any) -> None:

@@ -239,6 +239,19 @@ def test_what_came_after_a_branch_that_was_taken_back_begins_the_branch_itself(c
     assert chat.path() == [first.message, first.answer, after.message]
 
 
+def test_what_was_to_come_after_another_answer_that_is_taken_back_comes_after_the_paths_end(chat: Chat) -> None:
+    turn = chat.turn("one", "first")
+    chat.answered(chat.regenerate(turn.answer), "second")
+    branch = chat.turn("on the first", parent=turn.answer)
+    run = chat.regenerate(turn.answer)
+    waiting = [chat.send("two"), chat.send("three")]
+    assert chat.message(waiting[0].message).after_id == turn.message
+    chat.stop(run)
+    assert [chat.message(one.message).after_id for one in waiting] == [branch.answer, waiting[0].message]
+    chat.claim(waiting[0].run)
+    assert chat.texts() == ["one", "first", "on the first", "An answer.", "two"]
+
+
 def test_when_the_first_question_is_taken_back_the_next_is_the_first(chat: Chat) -> None:
     first, second = chat.send("one"), chat.send("two")
     chat.stop(first.run)

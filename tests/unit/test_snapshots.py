@@ -10,6 +10,7 @@ from chat.database import in_database, snapshot
 from chat.models import Inbox, Message, Thread
 from chat.protocol import Cursor
 from chat.replication import catchup
+from chat.replication.truths import truths
 from chat.runlog.memory import MemoryRunLog
 from tests.unit.chats import Chat
 from tests.unit.concurrency import together
@@ -20,7 +21,7 @@ async def test_the_truth_is_the_version_and_the_last_seq_of_what_runs(story: Sto
     run = await saying(story, "a", "b")
     assert story.stream is not None
     quiet = await in_database(Chat)
-    threads, inboxes = await catchup.truths(
+    threads, inboxes = await truths(
         in_database, story.log, [story.chat.id, quiet.id], [story.chat.owner.pk, quiet.owner.pk]
     )
     version = (await in_database(lambda: story.chat.thread)).version
@@ -38,7 +39,7 @@ async def test_there_is_no_truth_of_what_nobody_may_watch(story: Story) -> None:
         locked_out.owner.save()
 
     await in_database(change)
-    threads, inboxes = await catchup.truths(in_database, story.log, [deleted.id, locked_out.id], [locked_out.owner.pk])
+    threads, inboxes = await truths(in_database, story.log, [deleted.id, locked_out.id], [locked_out.owner.pk])
     assert (threads, inboxes) == ({}, {})
 
 
@@ -46,7 +47,7 @@ async def test_the_truth_without_a_log_is_the_checkpoint(story: Story) -> None:
     run = await saying(story, "a")
     await story.checkpoint()
     assert story.stream is not None
-    threads, _ = await catchup.truths(in_database, MemoryRunLog(), [story.chat.id], [])
+    threads, _ = await truths(in_database, MemoryRunLog(), [story.chat.id], [])
     assert threads[story.chat.id].cursor[1:] == (run, story.stream.seq)
 
 

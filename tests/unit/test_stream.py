@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat.fold import Fold
+from chat.fold import Answer, Fold
 from chat.generation.stream import BATCH_CHARACTERS, Stream
 from chat.protocol import MAX_FRAME, Part, done, end, reasoning, start, text
-from chat.replication.catchup import delta_frame, group_batches
+from chat.replication.batches import delta_frame, group_batches
 
 MESSAGES = [str(uuid4()), str(uuid4())]
 ONE, TWO = MESSAGES
@@ -22,7 +22,7 @@ RUN, THREAD = str(uuid4()), str(uuid4())
 FIRST = 1_000_000
 
 
-def stream(bound: int = 1024 * 1024, held: dict[str, tuple[str, str]] | None = None) -> Stream:
+def stream(bound: int = 1024 * 1024, held: dict[str, Answer] | None = None) -> Stream:
     return Stream(RUN, THREAD, 1, FIRST, held or {}, bound=bound)
 
 
@@ -195,21 +195,21 @@ def test_nothing_goes_before_the_log_has_it() -> None:
     running = filled(2)
     put(running, text(ONE, "x"))
     running.cut(2.0)
-    running.checkpointed(running.seq, 201, 2.0)
+    running.checkpointed(running.fold, 2.0)
     assert running.trim(1000.0, tail=0.0, cap=0) == FIRST + 2
     assert [batch.to for batch in running.kept()] == [FIRST + 3]
 
 
 def test_what_a_checkpoint_has_goes_but_for_the_last_seconds() -> None:
     running = filled(5)
-    running.checkpointed(FIRST + 4, 400, 5.0)
+    running.checkpointed(Fold(FIRST + 4), 5.0)
     assert running.trim(5.0, tail=3.5, cap=10_000) == FIRST + 2
     assert [batch.frm for batch in running.kept()] == [FIRST + 2, FIRST + 3, FIRST + 4]
 
 
 def test_the_last_seconds_go_too_when_they_are_too_much() -> None:
     running = filled(5, size=1000)
-    running.checkpointed(FIRST + 4, 4000, 5.0)
+    running.checkpointed(Fold(FIRST + 4), 5.0)
     running.trim(5.0, tail=100.0, cap=2500)
     assert running.buffered <= 2500
 
@@ -217,7 +217,7 @@ def test_the_last_seconds_go_too_when_they_are_too_much() -> None:
 def test_past_its_bound_it_is_full_and_has_room_when_enough_has_gone() -> None:
     running = filled(5, size=1000, bound=4000)
     assert running.full
-    running.checkpointed(FIRST + 5, 5000, 5.0)
+    running.checkpointed(running.fold, 5.0)
     running.trim(5.0, tail=100.0, cap=3000)
     assert not running.full
 
@@ -235,7 +235,7 @@ def due(running: Stream, now: float, cap: int = 1_000_000) -> bool:
 
 
 def checkpoint(running: Stream, now: float) -> None:
-    running.checkpointed(running.fold.seq, running.fold.length, now)
+    running.checkpointed(running.fold, now)
 
 
 def test_none_is_due_while_nothing_has_been_said() -> None:
@@ -287,12 +287,26 @@ def test_one_is_due_at_once_when_the_log_alone_holds_too_much() -> None:
     assert due(running, 0.5, cap=5_000)
 
 
+def test_one_is_due_at_once_when_one_of_several_messages_has_ended_and_then_no_more() -> None:
+    running = stream()
+    put(running, start(ONE), end(ONE), now=0.0)
+    running.cut(0.0)
+    assert not due(running, 0.0)
+    put(running, start(TWO), now=0.0)
+    running.cut(0.0)
+    assert due(running, 0.0)
+    checkpoint(running, 0.0)
+    put(running, text(TWO, "x"), now=0.5)
+    running.cut(0.5)
+    assert not due(running, 0.5)
+
+
 def test_what_was_said_while_a_checkpoint_was_written_still_counts() -> None:
     running = stream()
     said(running, 3000, 0.0)
-    seq, length = running.fold.seq, running.fold.length
+    written = running.fold.copy()
     said(running, 3000, 1.0)
-    running.checkpointed(seq, length, 1.0)
+    running.checkpointed(written, 1.0)
     assert due(running, 2.0)
 
 
@@ -314,7 +328,7 @@ def test_none_is_due_after_the_runs_last_part_whose_place_is_the_final_row() -> 
 
 
 def test_what_a_continued_message_had_is_no_growth() -> None:
-    running = stream(held={ONE: ("x" * 10_000, "")})
+    running = stream(held={ONE: Answer.of("x" * 10_000, "")})
     said(running, 100, 0.0)
     assert not due(running, 0.0)
     assert running.fold.answers[ONE].text == "x" * 10_100

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat.protocol import LEASE_SPAN, Cursor
-from chat.replication.catchup import delta_frame
+from chat.replication.batches import delta_frame
 from chat.replication.subscription import ENDED_RUNS, HELD_DELTAS, DeltaHint, Page, Subscription
 
 RUN, OTHER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"

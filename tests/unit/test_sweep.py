@@ -14,6 +14,8 @@ from django.db import OperationalError
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from chat.errors import ProviderTimeout
+from chat.fold import Answer
 from chat.generation import ledger, sweep
 from chat.generation.ledger import Claim
 from chat.generation.stream import Stream
@@ -48,8 +50,8 @@ class Dead:
         await self.rig.log.open(str(run), self.claim.lease, self.claim.first)
         return self
 
-    async def began(self) -> str:
-        answer = str(await in_database(self.chat.begin, self.claim))
+    async def began(self, n: int = 0) -> str:
+        answer = str(await in_database(self.chat.begin, self.claim, n))
         await self.said(start(answer))
         return answer
 
@@ -63,6 +65,11 @@ class Dead:
 
     async def checkpoint(self) -> None:
         await in_database(ledger.checkpoint, self.claim.run, self.claim.lease, self.stream.fold.copy())
+
+    async def trimmed(self) -> None:
+        """The log no longer has what the checkpoint has."""
+        self.stream.checkpointed(self.stream.fold, 0.0)
+        await self.rig.log.seed(self.stream.run, self.stream.lease, self.stream.trim(1e9, 0.0, 0), self.stream.kept())
 
     async def ended(self, now: Any = LATER) -> tuple[str, str, list[tuple[str, str]]]:
         """State, error code and messages, when it was finalized."""
@@ -105,6 +112,19 @@ async def test_a_run_that_had_nothing_to_say_and_said_so_is_completed(dead: Dead
     answer = await dead.began()
     await dead.said(end(answer), done())
     assert await dead.ended() == ("completed", "", [("", "complete")])
+
+
+async def test_of_several_messages_each_is_as_it_was_when_their_worker_died(dead: Dead) -> None:
+    whole, failed, half = [await dead.began(n) for n in range(3)]
+    await dead.said(text(whole, "whole"), end(whole), text(failed, "as far as "), end(failed, ProviderTimeout()))
+    await dead.checkpoint()
+    await dead.trimmed()
+    await dead.said(text(half, "half of"))
+    assert await dead.ended() == (
+        "interrupted",
+        "worker_lost",
+        [("whole", "complete"), ("as far as ", "failed"), ("half of", "cut")],
+    )
 
 
 async def test_a_message_that_was_ended_is_complete_though_its_run_is_interrupted(dead: Dead) -> None:
@@ -159,7 +179,7 @@ async def test_viewers_and_workers_hear_of_the_end(dead: Dead) -> None:
 
 
 def test_what_the_checkpoint_has_is_not_added_again_from_the_log() -> None:
-    taken = ledger.Takeover(uuid4(), uuid4(), 2, 105, 1, False, {"a": ("one two", "")}, True)
+    taken = ledger.Takeover(uuid4(), uuid4(), 2, 105, 1, False, {"a": Answer.of("one two", "")}, True)
     batches = [Batch(100, 105, "[]"), Batch(105, 107, orjson.dumps([text("a", " three")]).decode())]
     fold = settle(taken, Log(100, 107, batches))
     assert (fold.answers["a"].text, fold.seq) == ("one two three", 107)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import re
@@ -17,9 +18,10 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.test import AsyncClient, Client
+from django.test import AsyncClient
 from django.utils import timezone
 
+from chat import markdown
 from chat.database import in_database
 from chat.guests import expire_guests, make_guest
 from chat.models import Guest, Inbox, Message, Run, Thread
@@ -27,6 +29,7 @@ from chat.protocol import LEASE_SPAN, start, text
 from chat.replication.attachment import Sources
 from chat.runlog.base import Append, Batch
 from chat.runlog.memory import MemoryRunLog
+from tests.markdown.reading import shown, text_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,7 +92,8 @@ def frames_of(response: Any) -> list[dict[str, Any]]:
 def texts_of(response: Any) -> list[str]:
     """The texts of the messages as a reader without JavaScript has them."""
     body = response.content.decode().split("<template", 1)[0]
-    return [unescape(found) for found in re.findall(r'<div class="text"[^>]*>(.*?)</div>', body, re.DOTALL)]
+    found = re.findall(r'<div class="text( markdown)?"[^>]*>(.*?)</div>\s*<div class="foot">', body, re.DOTALL)
+    return [text_of(html) if formatted else unescape(html) for formatted, html in found]
 
 
 # ---------------------------------------------------------------------------------------------------------- guests
@@ -149,11 +153,11 @@ def test_the_first_paint_of_a_chat_holds_its_messages_and_the_state_to_go_on_fro
     Inbox.objects.create(user=ann, version=1)
     path_of(thread, "Will it rain?", "A little.\nTake a coat.")
     response = browser.look(f"/c/{thread.pk}/")
-    assert texts_of(response) == ["Will it rain?", "A little.\nTake a coat."]
+    assert texts_of(response) == ["Will it rain?", shown("A little.\nTake a coat.")]
     assert "<title>Weather · Rejoin</title>" in response.text
     frames = frames_of(response)
     assert [frame["type"] for frame in frames] == ["inbox", "change", "caught_up"]
-    assert [row["text"] for row in frames[1]["messages"]] == texts_of(response)
+    assert [row["text"] for row in frames[1]["messages"]] == ["Will it rain?", "A little.\nTake a coat."]
     assert frames[-1]["cursor"] == str(thread.version)
 
 
@@ -177,7 +181,7 @@ def test_the_first_paint_of_a_running_answer_holds_all_that_was_said_by_now(brow
 
     async_to_sync(say)()
     response = browser.look(f"/c/{thread.pk}/")
-    assert texts_of(response) == ["Why?", "Because 🙂"]
+    assert texts_of(response) == ["Why?", shown("Because 🙂")]
     assert frames_of(response)[-1]["cursor"] == f"2.{run.pk}.{seq + 2}"
 
 
@@ -185,7 +189,7 @@ def test_nothing_that_was_said_can_get_out_of_its_place(browser: Browser, ann: A
     thread = Thread.objects.create(owner=ann, title=EVIL[:200], inbox_version=1)
     path_of(thread, EVIL, EVIL)
     response = browser.look(f"/c/{thread.pk}/")
-    assert texts_of(response) == [EVIL, EVIL]
+    assert texts_of(response) == [EVIL, shown(EVIL)]
     assert "<script>alert" not in response.text
     assert [row["text"] for frame in frames_of(response) for row in frame.get("messages", [])] == [EVIL, EVIL]
 
@@ -204,13 +208,13 @@ def test_a_long_chat_opens_at_its_end_and_goes_back_page_by_page(browser: Browse
     said = [f"message {number}" for number in range(120)]
     path_of(thread, *said)
     response = browser.look(f"/c/{thread.pk}/")
-    assert texts_of(response) == said[70:]
+    assert [text.strip() for text in texts_of(response)] == said[70:]
     read = texts_of(response)
     while back := re.search(r'href="(\?before=[^"]+)"', response.text):
         response = browser.look(f"/c/{thread.pk}/{back[1]}")
         assert all(frame["type"] == "inbox" for frame in frames_of(response)), "a page for reading has no state"
         read = texts_of(response) + read
-    assert read == said
+    assert [text.strip() for text in read] == said
 
 
 def test_the_list_of_chats_is_pinned_first_then_latest_without_the_archived(browser: Browser, ann: Any) -> None:
@@ -219,9 +223,39 @@ def test_the_list_of_chats_is_pinned_first_then_latest_without_the_archived(brow
     ):
         thread = Thread.objects.create(owner=ann, title=title, inbox_version=version, **fields)
         Thread.objects.filter(pk=thread.pk).update(updated_at=timezone.now() + timedelta(seconds=version))
-    listed = re.search(r'<ul class="items".*?</ul>', browser.look("/").text, re.DOTALL)
+    Inbox.objects.create(user=ann, version=4)
+    listed = re.search(r'<ul class="items" id="items".*?</ul>', browser.look("/").text, re.DOTALL)
     assert listed is not None
     assert re.findall(r'<span class="title"[^>]*>(.*?)</span>', listed[0]) == ["pinned", "new", "old"]
+
+
+def test_long_titles_keep_no_chat_out_of_the_first_paint(browser: Browser, ann: Any) -> None:
+    for version in range(1, 121):
+        Thread.objects.create(owner=ann, title=f"{version} " + "漢" * 190, inbox_version=version)
+    Inbox.objects.create(user=ann, version=120)
+    response = browser.look("/")
+    shown = {found["id"] for frame in frames_of(response) for found in frame["items"]}
+    newest = Thread.objects.order_by("-inbox_version")[:100]
+    assert shown == set(re.findall(r'data-id="([^"]+)"', response.text)) == {str(thread.pk) for thread in newest}
+
+
+def test_a_complete_answer_is_given_as_html_with_its_code_coloured(browser: Browser, ann: Any) -> None:
+    thread = Thread.objects.create(owner=ann)
+    _, answer = path_of(thread, "How?", "```python\nreturn 1\n```")
+    response = browser.look(f"/c/{thread.pk}/html/{answer.pk}/")
+    assert response.json() == {"html": markdown.render(answer.text)}
+    assert "<span" in response.json()["html"]
+
+
+def test_the_html_of_anothers_answer_is_not_to_be_had(browser: Browser, ann: Any) -> None:
+    other = get_user_model().objects.create_user("bob")
+    own, theirs = (Thread.objects.create(owner=owner) for owner in (ann, other))
+    path_of(own, "How?", "So.")
+    _, answer = path_of(theirs, "How?", "Like this.")
+    responses = [browser.look(f"/c/{thread.pk}/html/{answer.pk}/") for thread in (own, theirs)]
+    responses.append(browser.look(f"/c/{uuid4()}/html/{uuid4()}/"))
+    assert [response.status_code for response in responses] == [404, 404, 404]
+    assert len({response.content for response in responses}) == 1
 
 
 @pytest.mark.parametrize("whose", ["another's", "nobody's", "a deleted one", "a page of another's"])
@@ -242,6 +276,24 @@ def test_a_chat_that_is_not_yours_is_the_same_as_one_that_is_not_there(browser: 
 def test_a_page_before_a_message_that_is_not_there_is_not_there(browser: Browser, ann: Any, before: str) -> None:
     thread = Thread.objects.create(owner=ann)
     assert browser.look(f"/c/{thread.pk}/?before={before}").status_code == 404
+
+
+def test_the_sidebar_leads_who_has_an_account_to_it(browser: Browser, ann: Any) -> None:
+    assert re.search(r'<a class="who" href="/account/"[^>]*>ann</a>', browser.look("/").text)
+
+
+def test_the_sidebar_leads_a_guest_to_sign_in_and_to_the_data_but_to_no_account(
+    browser: Browser, guests_allowed: None
+) -> None:
+    page = browser.look("/").text
+    assert 'href="/login/"' in page and 'href="/account/data/"' in page and 'href="/account/"' not in page
+
+
+def test_a_page_travels_compressed_where_that_is_understood(browser: Browser, ann: Any) -> None:
+    packed = async_to_sync(browser.get)("/", headers={"accept-encoding": "gzip, br"})
+    assert packed["Content-Encoding"] == "gzip" and "Accept-Encoding" in packed["Vary"]
+    assert gzip.decompress(packed.content).startswith(b"<!doctype html>")
+    assert "Content-Encoding" not in browser.look("/")
 
 
 # ---------------------------------------------------------------------------------------------------------- safety
@@ -270,37 +322,13 @@ def test_the_import_map_leads_from_every_import_to_a_file_that_is_there(browser:
             assert (root / imports[address].lstrip("/")).is_file(), f"{source.name} imports {name}"
 
 
-def test_the_pages_are_never_cached(browser: Browser, ann: Any) -> None:
-    assert "no-store" in browser.look("/")["Cache-Control"]
-
-
-# -------------------------------------------------------------------------------------------------------- accounts
-
-
-def test_signing_up_is_not_there_unless_it_is_switched_on(settings: Any) -> None:
-    client = Client()
-    assert client.get("/signup/").status_code == 404
-    assert "signup" not in client.get("/login/").content.decode()
-    settings.REJOIN_SIGNUP = True
-    assert "/signup/" in client.get("/login/").content.decode()
-    password = "a long enough one"
-    answer = client.post("/signup/", {"username": "ann", "password1": password, "password2": password})
-    assert answer.status_code == 302 and answer["Location"] == "/"
-    assert client.session["_auth_user_id"] == str(get_user_model().objects.get(username="ann").pk)
-
-
-def test_signing_in_leads_back_and_signing_out_ends_the_session(ann: Any) -> None:
-    ann.set_password("a long enough one")
-    ann.save()
-    client = Client()
-    wrong = client.post("/login/", {"username": "ann", "password": "wrong"})
-    assert wrong.status_code == 200 and "Content-Security-Policy" in wrong
-    right = client.post("/login/?next=/c/1/", {"username": "ann", "password": "a long enough one", "next": "/c/1/"})
-    assert right["Location"] == "/c/1/"
-    assert client.post("/logout/").status_code == 302
-    assert "_auth_user_id" not in client.session
-
-
-def test_a_guest_is_told_that_chats_do_not_come_along(browser: Browser, guests_allowed: None) -> None:
-    browser.look("/")
-    assert "do not come along" in browser.look("/login/").text
+def test_a_browser_may_keep_a_page_that_goes_on_but_for_the_same_cookies_only(browser: Browser, ann: Any) -> None:
+    """``no-store`` would keep a page out of the back-forward cache."""
+    thread = Thread.objects.create(owner=ann)
+    answer = path_of(thread, "question", "answer")[1]
+    thread.save()
+    for path in ("/", f"/c/{thread.pk}/", f"/c/{thread.pk}/?before={answer.pk}", f"/c/{uuid4()}/"):
+        response = browser.look(path)
+        assert set(response["Cache-Control"].split(", ")) == {"private", "no-cache"}
+        assert "Cookie" in response["Vary"]
+    assert "no-store" in browser.look(f"/c/{thread.pk}/html/{answer.pk}/")["Cache-Control"]

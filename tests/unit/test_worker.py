@@ -16,7 +16,8 @@ from channels.layers import InMemoryChannelLayer
 from django.db import OperationalError
 
 from chat import database
-from chat.actions import Announcement, Outcome
+from chat.actions import Outcome
+from chat.announcement import Announcement
 from chat.generation import ledger
 from chat.generation.worker import Worker
 from chat.live.hub import Hub

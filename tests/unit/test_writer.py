@@ -15,8 +15,8 @@ from channels.layers import InMemoryChannelLayer
 from chat.fold import Fold
 from chat.generation.stream import Stream
 from chat.generation.writer import Writer
+from chat.live import topics
 from chat.protocol import text
-from chat.replication.attachment import thread_topic
 from chat.runlog.base import Append, Appended, Batch, Log, RunLogUnavailable, Status
 from chat.runlog.memory import MemoryRunLog
 from tests.unit.chats import until
@@ -156,7 +156,7 @@ async def test_the_log_has_it_before_anybody_hears_of_it(bench: Bench) -> None:
 
 async def test_a_hint_is_the_delta_that_viewers_are_sent(bench: Bench) -> None:
     stream = await bench.stream()
-    topic = thread_topic(stream.thread)
+    topic = topics.thread(stream.thread)
     await bench.layer.group_add(topic, "viewer")
     bench.say(stream, "a")
     await bench.writer.flush()
@@ -211,7 +211,7 @@ async def test_the_log_is_trimmed_behind_the_checkpoint(bench: Bench) -> None:
     for _ in range(20):
         bench.say(stream, "x" * 500)
         await bench.writer.flush()
-        stream.checkpointed(stream.fold.seq, stream.fold.length, 0.0)
+        stream.checkpointed(stream.fold, 0.0)
     log = await bench.log.read(stream.run, 0)
     assert log is not None
     assert sum(len(batch.parts) for batch in log.batches) <= 2_000 + 1_000
@@ -293,7 +293,7 @@ async def test_what_a_checkpoint_has_need_not_be_seeded(writing: Bench) -> None:
     for _ in range(10):
         writing.say(stream, "x" * 1_000)
         await stream.settled()
-        stream.checkpointed(stream.fold.seq, stream.fold.length, 0.0)
+        stream.checkpointed(stream.fold, 0.0)
     writing.log._runs.clear()
     writing.say(stream, "y")
     await until(lambda: stream.run in writing.log._runs)
@@ -305,7 +305,7 @@ async def test_what_a_checkpoint_has_need_not_be_seeded(writing: Bench) -> None:
 
 async def test_viewers_hear_of_what_was_said_though_it_was_seeded(bench: Bench) -> None:
     stream = await bench.stream()
-    await bench.layer.group_add(thread_topic(stream.thread), "viewer")
+    await bench.layer.group_add(topics.thread(stream.thread), "viewer")
     stream.lost_log = True
     bench.say(stream, "a")
     await bench.writer.flush()
@@ -399,7 +399,7 @@ async def full(bench: Bench) -> Stream:
 
 async def test_a_full_stream_has_room_again_when_the_database_has_its_text(writing: Bench) -> None:
     stream = await full(writing)
-    stream.checkpointed(stream.fold.seq, stream.fold.length, 0.0)
+    stream.checkpointed(stream.fold, 0.0)
     writing.writer.written(stream)
     await until(lambda: not stream.full)
     assert stream.buffered <= 5_000
@@ -411,7 +411,7 @@ async def test_a_stream_that_filled_while_the_log_was_away_has_room_again_when_i
     for _ in range(10):
         writing.say(stream, "x" * 1_000)
     await until(lambda: writing.writer.away)
-    stream.checkpointed(stream.fold.seq, stream.fold.length, 0.0)
+    stream.checkpointed(stream.fold, 0.0)
     assert stream.full
     writing.log.away = False
     await until(lambda: not stream.full)
@@ -426,7 +426,7 @@ async def test_a_stream_that_filled_while_the_log_was_emptied_has_room_again_whe
     for _ in range(10):
         writing.say(stream, "x" * 1_000)
     await until(lambda: writing.writer.away)
-    stream.checkpointed(stream.fold.seq, stream.fold.length, 0.0)
+    stream.checkpointed(stream.fold, 0.0)
     writing.log._runs.clear()
     writing.log.away = False
     await until(lambda: not stream.full)

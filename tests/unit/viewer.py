@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chat.actions import Announcement
+from chat.announcement import Announcement
 from chat.database import in_database
 from chat.protocol import Cursor
 from chat.replication.announce import announce
@@ -18,11 +18,13 @@ from tests.unit.rig import Rig
 class Viewer(Replica):
     """A replica that follows a thread by an attachment."""
 
-    def __init__(self, sources: Sources, chat: Chat, cursor: Cursor | None = None) -> None:
+    def __init__(self, sources: Sources, chat: Chat, cursor: Cursor | None = None, *, everything: bool = True) -> None:
         super().__init__()
         self.cursor = cursor or Cursor()
         self.frames: list[str] = []
-        self.attachment = ThreadAttachment(sources, chat.owner.pk, chat.id, self.cursor, self._take, everything=True)
+        self.attachment = ThreadAttachment(
+            sources, chat.owner.pk, chat.id, self.cursor, self._take, everything=everything
+        )
 
     def _take(self, frame: str) -> None:
         self.frames.append(frame)

@@ -1,0 +1,27 @@
+"""What the first paint says around messages: the same as in the browser (tests/js/words.test.js)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat.views import note, thoughts
+
+WORDS = Path(__file__).parent.parent / "words"
+CASES = json.loads((WORDS / "notes.json").read_text())["cases"]
+THOUGHTS = json.loads((WORDS / "thoughts.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["about"] for case in CASES])
+def test_the_first_paint_says_below_a_message_what_the_page_says_there(case: dict[str, Any]) -> None:
+    row = {"status": "complete", "error": None, **case["message"]}
+    run = case["run"] and {"state": "running", "error": None, "place": None, "left_out": 0, **case["run"]}
+    assert note(row, run, case.get("answering", False)) == case["note"]
+
+
+@pytest.mark.parametrize("case", THOUGHTS, ids=[f"{case['thinking']}-{case['ms']}" for case in THOUGHTS])
+def test_the_first_paint_names_thoughts_as_the_page_does(case: dict[str, Any]) -> None:
+    assert thoughts(case["thinking"], case["ms"]) == case["words"]
