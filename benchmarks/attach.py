@@ -85,12 +85,10 @@ async def measure(deployment: Deployment, session: str) -> LongAnswer:
 async def _attach(
     viewer: RejoinViewer, thread: str, run: str, script: Script, sum_: Attached, cursor: str | None
 ) -> None:
-    since, begun = len(viewer.frames), time.monotonic()
-    await viewer.attach(thread, cursor)
-    frames = viewer.frames[since:]
-    end = next(n for n, (_, frame) in enumerate(frames) if frame.startswith(b'{"type":"caught_up"'))
-    sum_.seconds.append(frames[end][0] - begun)
-    sum_.bytes += sum(len(frame) for _, frame in frames[: end + 1])
+    since = len(viewer.frames)
+    caught_up = await viewer.attach(thread, cursor)
+    sum_.seconds.append(caught_up.seconds)
+    sum_.bytes += caught_up.size
     text = "".join(piece for _, piece, _ in viewer.pieces(run, since))
     if text not in script.text():
         raise RuntimeError("What came is not what the model said.")

@@ -99,7 +99,7 @@ class Machine:
         """The database as of now, and people who are signed in."""
         providers = {
             "script": {"path": "benchmarks.provider.ScriptProvider"},
-            "http": {"path": "chat.providers.openai.OpenAIProvider", "options": {"base_url": f"{self._model_url}"}},
+            "http": {"path": "chat.providers.openai.OpenAIProvider", "options": {"base_url": f"{self.model_url}"}},
         }
         self.environment = {
             "DJANGO_SECRET_KEY": "only-for-benchmarks",
@@ -116,7 +116,7 @@ class Machine:
         self.call("manage.py", "migrate", "--verbosity", "0")
 
     @property
-    def _model_url(self) -> str:
+    def model_url(self) -> str:
         return f"http://127.0.0.1:{self.model.port}/v1"
 
     def people(self, number: int) -> list[str]:
@@ -142,7 +142,7 @@ class Machine:
         else:
             environment = {
                 "BENCH_LAYER": STOCK[system],
-                "BENCH_MODEL": self._model_url,
+                "BENCH_MODEL": self.model_url,
                 "REDIS_URL": self.redis.url,
             }
             web = Server("web", "benchmarks.stock:application", self.directory, environment)

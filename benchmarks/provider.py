@@ -2,11 +2,14 @@
 
     python -m uvicorn benchmarks.provider:server
 
-is any OpenAI-compatible server, as far as a client of one model needs it.
+is any OpenAI-compatible server, as far as a client of one model needs it. It notes when a client leaves in the middle
+of an answer: GET …/left tells, as JSON, {the answer's ``begin``: when it was left, by the monotonic clock}.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,20 +33,44 @@ class ScriptProvider(Provider):
         yield end(answer)
 
 
+LEFT: dict[str, float] = {}
+
+
 async def server(scope: Any, receive: Any, send: Any) -> None:
-    """POST …/chat/completions with ``stream``; everything else is the same to it."""
+    """POST …/chat/completions with ``stream``; GET …/left."""
     if scope["type"] != "http":
         raise NotImplementedError
+    if scope["path"].endswith("/left"):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": orjson.dumps(LEFT)})
+        return
     body, more = b"", True
     while more:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
     script = Script.parse(orjson.loads(body)["messages"][-1]["content"])
+    saying = asyncio.create_task(_say(script, send))
+    leaving = asyncio.create_task(_leave(receive))
+    await asyncio.wait({saying, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    if not saying.done():
+        LEFT[str(script.begin)] = leaving.result()
+    saying.cancel()
+    leaving.cancel()
+
+
+async def _say(script: Script, send: Any) -> None:
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     async for token in script.tokens():
         await send({"type": "http.response.body", "body": _chunk({"content": token}), "more_body": True})
     await send({"type": "http.response.body", "body": _chunk({}, "stop") + b"data: [DONE]\n\n"})
+
+
+async def _leave(receive: Any) -> float:
+    """When the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    return time.monotonic()
 
 
 def _chunk(delta: dict[str, str], finish: str | None = None) -> bytes:

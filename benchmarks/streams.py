@@ -12,6 +12,7 @@ from uuid import uuid4
 from benchmarks import meter
 from benchmarks.deployment import REJOIN, Deployment
 from benchmarks.script import Script
+from benchmarks.sse import SseViewer
 from benchmarks.viewers import RejoinViewer, StockViewer
 
 RATE = 50
@@ -31,6 +32,9 @@ class Line:
     viewers: int = 1
     """Of each stream."""
     http: bool = False
+    """The model is behind HTTP."""
+    sse: bool = False
+    """The viewers read server-sent events."""
 
     def __str__(self) -> str:
         name = f"{self.streams} stream{'s' * (self.streams > 1)}, {self.viewers} viewer{'s' * (self.viewers > 1)}"
@@ -137,7 +141,7 @@ async def _viewer(deployment: Deployment, line: Line, session: str, thread: str)
         stock = StockViewer()
         await stock.open(deployment.address, thread, http=line.http)
         return stock
-    viewer = RejoinViewer(session)
+    viewer = (SseViewer if line.sse else RejoinViewer)(session)
     await viewer.open(deployment.address)
     await viewer.create(thread)
     await viewer.attach(thread)

@@ -7,18 +7,52 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from benchmarks.script import Script
 from chat.protocol import PROTOCOL
 
+AT_ONCE = 10
+"""People who come at one time where it does not matter how long that takes."""
+INBOX = "inbox"
 PATIENCE = 60.0
 """Seconds until something that was asked for and does not come is an error."""
+
+
+async def take_places(address: str, sessions: Sequence[str]) -> list[tuple[RejoinViewer, str]]:
+    """Each of these people at a thread of their own, which is new and empty: (viewer, thread)."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def come(session: str) -> tuple[RejoinViewer, str]:
+        async with gate:
+            viewer, thread = RejoinViewer(session), str(uuid4())
+            await viewer.open(address)
+            await viewer.create(thread)
+            await viewer.attach(thread)
+            return viewer, thread
+
+    return await asyncio.gather(*map(come, sessions))
+
+
+@dataclass(frozen=True)
+class CaughtUp:
+    """What it took to catch up: from the command to ``caught_up``, and the frames up to there."""
+
+    seconds: float
+    frames: list[bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the frames."""
+        return sum(map(len, self.frames))
 
 
 class Viewer:
@@ -37,11 +71,14 @@ class Viewer:
         self._reading = asyncio.create_task(self._read(socket))
 
     async def _read(self, socket: ClientConnection) -> None:
-        clock, frames = time.monotonic, self.frames
-        async for frame in _frames(socket):
-            frames.append((clock(), frame))
-            if not frame.startswith(b'{"type":"delta"'):
-                await self._notice(frame)
+        with suppress(ConnectionClosed):
+            while True:
+                await self._take(await socket.recv(decode=False))
+
+    async def _take(self, frame: bytes) -> None:
+        self.frames.append((time.monotonic(), frame))
+        if not frame.startswith(b'{"type":"delta"'):
+            await self._notice(frame)
 
     async def _notice(self, frame: bytes) -> None:
         """Something other than an answer's text came."""
@@ -53,12 +90,7 @@ class Viewer:
     async def close(self) -> None:
         assert self._socket is not None and self._reading is not None
         await self._socket.close()
-        await asyncio.gather(self._reading, return_exceptions=True)
-
-
-async def _frames(socket: ClientConnection) -> Any:
-    while True:
-        yield await socket.recv(decode=False)
+        await self._reading
 
 
 class RejoinViewer(Viewer):
@@ -92,17 +124,34 @@ class RejoinViewer(Viewer):
         """A thread of one's own. Repeatable."""
         await self.command("create", command=str(uuid5(UUID(thread), "create")), thread=thread)
 
-    async def attach(self, thread: str, cursor: str | None = None) -> None:
-        """Returns when this thread's viewer has all that there was."""
+    async def attach(self, thread: str, cursor: str | None = None, *, everything: bool = False) -> CaughtUp:
+        """Returns when this viewer has all that there is in the thread (or in INBOX)."""
+        since, begun = len(self.frames), time.monotonic()
         caught_up = self._expect(f"caught_up {thread}")
-        await self.command("attach", thread=thread, **({"cursor": cursor} if cursor else {}))
-        await caught_up
+        named = {"inbox": True} if thread == INBOX else {"thread": thread}
+        await self.command("attach", **named, all=everything, **({"cursor": cursor} if cursor else {}))
+        end = orjson.dumps(await caught_up)
+        frames = self.frames[since:]
+        last = next(n for n, (_, frame) in enumerate(frames) if frame == end)
+        return CaughtUp(frames[last][0] - begun, [frame for _, frame in frames[: last + 1]])
 
     async def ask(self, thread: str, script: Script, model: str) -> str:
         """Have the model say the script. Returns the run's id."""
         run = str(uuid4())
         await self.command("send", thread=thread, message=str(uuid4()), run=run, text=str(script), model=model)
         return run
+
+    def ended(self, run: str) -> asyncio.Future[dict[str, Any]]:
+        """The change that tells of the run's end, if that is still to come."""
+        return self._expect(f"ended {run}")
+
+    def cursor(self, thread: str) -> str:
+        """The last one of the thread (or of INBOX)."""
+        for _, frame in reversed(self.frames):
+            event = orjson.loads(frame)
+            if "cursor" in event and event.get("thread", INBOX) == thread:
+                return str(event["cursor"])
+        raise LookupError(thread)
 
     def _expect(self, what: str) -> asyncio.Future[dict[str, Any]]:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -112,21 +161,20 @@ class RejoinViewer(Viewer):
 
     async def _notice(self, frame: bytes) -> None:
         event = orjson.loads(frame)
-        kind = event["type"]
-        if kind == "heartbeat":
+        if event["type"] == "heartbeat":
             await self._send(orjson.dumps({"type": "ack", "n": event["n"]}))
-        what = f"caught_up {event['thread']}" if kind == "caught_up" else event.get("id") or kind
-        waiting = self._waiting.pop(what, None)
-        if waiting is None or waiting.done():
-            return
-        if kind == "error":
-            waiting.set_exception(RuntimeError(event["message"]))
-        else:
-            waiting.set_result(event)
+        for what in _news(event):
+            waiting = self._waiting.pop(what, None)
+            if waiting is None or waiting.done():
+                continue
+            if event["type"] == "error":
+                waiting.set_exception(RuntimeError(event["message"]))
+            else:
+                waiting.set_result(event)
 
     def pieces(self, run: str, since: int = 0) -> Iterator[tuple[float, str, bool]]:
         """(when, text, whether it replaces what was there) of a run's answer, in order, of the frames ``since``."""
-        answer = str(uuid5(UUID(run), "0"))
+        answer = answer_of(run)
         for at, frame in self.frames[since:]:
             event = orjson.loads(frame)
             if event["type"] == "delta":
@@ -136,6 +184,27 @@ class RejoinViewer(Viewer):
                 for row in event["messages"]:
                     if row["id"] == answer and "text" in row:
                         yield at, row["text"], True
+
+    def text(self, run: str) -> str:
+        """What this viewer has of the run's answer."""
+        said = ""
+        for _, piece, replaces in self.pieces(run):
+            said = piece if replaces else said + piece
+        return said
+
+
+def answer_of(run: str) -> str:
+    """The id of the run's one message."""
+    return str(uuid5(UUID(run), "0"))
+
+
+def _news(event: dict[str, Any]) -> list[str]:
+    """What somebody may be waiting for, and has come."""
+    if event["type"] == "caught_up":
+        return [f"caught_up {event.get('thread', INBOX)}"]
+    if event["type"] == "change":
+        return [f"ended {run['id']}" for run in event["runs"] if run["finished_at"]]
+    return [event.get("id") or event["type"]]
 
 
 class StockViewer(Viewer):
