@@ -108,10 +108,44 @@ def install_redis(lock: Path) -> None:
         shutil.move(Path(folder, "package", "bin", "redis-server"), server)
 
 
+def install_page(lock: str) -> None:
+    """Bring the page's packages of ``package-lock.json`` into node_modules, unless these very ones are there. The tests
+    can't be without them; the page can: it shows answers as plain text then, and the next start tries again."""
+    locked, made = ROOT / "package-lock.json", ROOT / "node_modules" / "installed"
+    digest = hashlib.sha256(locked.read_bytes()).hexdigest()
+    if made.is_file() and made.read_text() == digest:
+        return
+    said = npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=1")
+    if said is None:
+        made.write_text(digest)
+        return
+    hint = f"npm could not install the page's packages ({said}). Is the network up?"
+    if lock == "test":
+        fail(hint)
+    print(f"Rejoin: {hint} Until then answers are plain text while they grow.", file=sys.stderr, flush=True)
+
+
+def npm(*arguments: str) -> str | None:
+    """Run the venv's npm in the checkout. None, or the first thing it says where it fails."""
+    command = [str(VENV / "bin" / "npm"), *arguments]
+    environment = {**os.environ, "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+    except OSError as error:
+        return str(error)
+    if done.returncode == 0:
+        return None
+    said = [line.removeprefix("npm error ").strip() for line in (done.stderr + done.stdout).splitlines()]
+    return next(filter(None, said), f"it ended with {done.returncode}")
+
+
 def main(lock: str) -> None:
     check_platform(lock)
     make_venv()
     install(lock)
+    install_page(lock)
 
 
 if __name__ == "__main__":
