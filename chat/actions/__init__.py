@@ -65,6 +65,6 @@ def _done(user_id: Any, command: Any) -> Outcome | None:
     done = Command.objects.filter(user_id=user_id, command=command.id).first()
     if done is None:
         return None
-    if (done.type, done.thread) != (command.type, command.thread):
+    if done.type != command.type or done.thread not in (None, command.thread):
         raise Conflict(TAKEN)
     return Outcome(done.reply)

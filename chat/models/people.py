@@ -101,8 +101,8 @@ class Command(Timestamped):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     command = models.UUIDField()
     type = models.CharField(max_length=20)
-    thread = models.UUIDField()
-    """What it was done to, whether that is still there or not."""
+    thread = models.UUIDField(null=True)
+    """What it was done to, whether that is still there or not. Null: a server of the version before has done it."""
     reply = models.JSONField(default=dict)
 
     class Meta:

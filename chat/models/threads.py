@@ -165,15 +165,14 @@ class Message(Timestamped):
     text = models.TextField(blank=True)
     reasoning = models.TextField(blank=True)
     reasoning_ms = models.PositiveIntegerField(default=0, db_default=0)
-    """How long the model thought, in milliseconds. (The database knows the default, too: servers of the version before
-    go on writing while a deployment replaces them.)"""
+    """How long the model thought, in milliseconds."""
     run = models.ForeignKey("Run", on_delete=models.SET_NULL, null=True, blank=True, related_name="messages")
     """The run that writes it (an answer), or that it prompts (a user's message)."""
     seq = models.PositiveBigIntegerField(default=0)
     """What of its run the text holds."""
     base_length = models.PositiveIntegerField(default=0)
     """The text's length when its run began: a stop never cuts below it."""
-    error_code = models.CharField(max_length=40, blank=True)
+    error_code = models.CharField(max_length=40, blank=True, default="", db_default="")
     """Why it failed, when it did."""
     version = models.PositiveBigIntegerField(default=0)
 
