@@ -49,6 +49,7 @@ def test_where_no_websocket_gets_through_the_chat_works_all_the_same(
     reader.page.get_by_role("button", name="Stop the answer").click()
     expect(reader.messages.nth(1)).to_have_attribute("data-status", "cut")
     reader.sees("Sent once")
+    reader.is_at_rest()
     rows = site.messages(reader.thread)
     assert [row["status"] for row in rows] == ["complete", "cut", "complete", "complete"]
     assert rows[1]["text"] and said(chunks=400, seed="way").startswith(rows[1]["text"])
@@ -118,6 +119,7 @@ def test_fifty_refreshes_at_random_moments_lose_nothing(site: Site, reader: Read
         reader.page.goto(reader.page.url, wait_until="commit")
         reader.page.wait_for_timeout(chance.uniform(0, 250))
     reader.sees(said(chunks=600, seed="refresh"))
+    reader.is_at_rest()
     assert len(site.model.requests()) == 1
     assert [row["status"] for row in site.messages(reader.thread)] == ["complete"] * 2
 

@@ -30,6 +30,7 @@ def test_a_cut_connection_is_told_in_words_and_nothing_is_lost(site: Site, reade
         expect(reader.queued.locator(".note")).to_have_text("Will be sent when the connection is back")
     expect(reader.connection).to_have_text("Live")
     reader.sees("Sent once")
+    reader.is_at_rest()
     assert texts(reader.answers) == [shown(said(chunks=200, seed="cut")), shown("Sent once")]
     assert len(site.model.requests()) == 2
     assert [row["status"] for row in site.messages(reader.thread)] == ["complete"] * 4
@@ -47,6 +48,7 @@ def test_a_message_that_waits_for_the_connection_survives_leaving_the_page(site:
         reader.page.goto("about:blank")
     reader.page.goto(address)
     reader.sees("Second")
+    reader.is_at_rest()
     assert [row["text"] for row in site.messages(reader.thread) if row["role"] == "assistant"] == ["First", "Second"]
 
 
@@ -237,7 +239,7 @@ def instruct(reader: Reader) -> None:
 def test_the_end_stays_in_sight_until_the_reader_goes_up(site: Site, reader: Reader) -> None:
     reader.say(ask(text="line\n\n" * 400, gate="half", after=300))
     reader.sees("line\n\n" * 200)
-    assert distance_from_end(reader) < 2
+    wait_for(lambda: distance_from_end(reader) < 2, "the end to be in sight")
     expect(reader.page.get_by_role("button", name="Jump to the latest")).to_be_hidden()
     reader.messages.last.hover()
     reader.page.mouse.wheel(0, -700)
@@ -260,12 +262,13 @@ def moved(before: FloatRect | None, now: FloatRect | None) -> int:
 def test_earlier_messages_come_when_scrolling_up_and_the_place_is_kept(site: Site, reader: Reader) -> None:
     reader.say(ask(text="The seed"))
     reader.sees("The seed")
+    reader.is_at_rest()
     thread = reader.thread
     site.manage("shell", "-v", "0", "-c", GROW.format(thread=thread))
     reader.page.reload()
     expect(reader.connection).to_have_text("Live")
     expect(reader.messages).to_have_count(50)
-    assert distance_from_end(reader) < 2
+    wait_for(lambda: distance_from_end(reader) < 2, "the end to be in sight")
     reader.messages.last.hover()
     reader.page.mouse.wheel(0, -100)
     reader.page.evaluate("scroller.scrollTop = 1000")

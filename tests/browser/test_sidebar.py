@@ -240,6 +240,22 @@ def test_when_its_time_is_up_a_deleted_chat_is_gone_everywhere(
     shows(three, "chat 2", "chat 0")
 
 
+@pytest.mark.parametrize("comes", ["hover", "focus"])
+def test_a_deletion_can_be_undone_for_as_long_as_somebody_is_at_the_button(three: Reader, comes: str) -> None:
+    three.page.clock.install()
+    choose(three, "chat 1", "Delete")
+    shows(three, "chat 2", "chat 0")
+    undo = three.page.get_by_role("button", name="Undo")
+    getattr(undo, comes)()
+    three.page.clock.fast_forward(80_000)
+    expect(undo).to_be_visible()
+    getattr(three.composer, comes)()
+    three.page.clock.fast_forward(7_000)
+    expect(undo).to_be_visible()
+    three.page.clock.fast_forward(1_000)
+    expect(undo).to_be_hidden()
+
+
 @pytest.mark.parametrize("how", ["reloading", "going elsewhere", "closing", "deleting another"])
 def test_leaving_the_page_carries_a_deletion_out(three: Reader, new_reader: Callable[..., Reader], how: str) -> None:
     other = new_reader(three).open()
@@ -404,6 +420,7 @@ def test_a_guest_takes_everything_along_and_deletes_it_on_every_device(
 ) -> None:
     reader.say(ask(text="To be kept"))
     reader.sees("To be kept")
+    reader.is_at_rest()
     thread = reader.thread
     reader.composer.fill("a draft")
     other = new_reader(reader).open(f"/c/{thread}/")

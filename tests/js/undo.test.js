@@ -49,6 +49,33 @@ test("the next one settles the one before, and has all its time", () => {
   assert.deepEqual(done, ["a", "b is back"]);
 });
 
+test("while somebody is at it no time passes, and then it has all its time again", () => {
+  const { clock, done, undo, remove } = open();
+  remove("a");
+  clock.pass(WHILE - 1);
+  undo.hold(true);
+  clock.pass(10 * WHILE);
+  assert.deepEqual(done, []);
+  undo.hold(false);
+  clock.pass(WHILE - 1);
+  assert.deepEqual(done, []);
+  clock.pass(1);
+  assert.deepEqual(done, ["a"]);
+  undo.hold(true);
+  undo.hold(false);
+  clock.pass(WHILE);
+  assert.deepEqual(done, ["a"]);
+});
+
+test("what comes next is not held by who was at the one before", () => {
+  const { clock, done, undo, remove } = open();
+  remove("a");
+  undo.hold(true);
+  remove("b");
+  clock.pass(WHILE);
+  assert.deepEqual(done, ["a", "b"]);
+});
+
 test("leaving the page settles it once", () => {
   const { clock, done, undo, remove } = open();
   remove("a");

@@ -6,6 +6,7 @@
  *
  * - Time is up, the next thing can be taken back, or the page is left or reloaded: the command is given. From then on it is
  *   kept and sent again like any other, so that it outlives a lost connection.
+ * - Somebody points at it, or has come to it by keyboard: it waits.
  * - Browser or machine die before that: nothing is deleted, the chat is back in the list. Whoever wants it gone says so again.
  * - Somebody goes on with the chat meanwhile, on another device or in another tab, or opens it again here: it is kept.
  *
@@ -43,8 +44,14 @@ export class Undo extends EventTarget {
    * back; without that it is only said. */
   offer(pending) {
     this.settle();
-    this.#timer = this.#clock.set(() => this.settle(), WHILE);
     this.#change(pending);
+    this.hold(false);
+  }
+
+  /** Let it wait, or have all its time from now on. */
+  hold(held) {
+    this.#clock.clear(this.#timer);
+    if (!held && this.#pending !== null) this.#timer = this.#clock.set(() => this.settle(), WHILE);
   }
 
   /** Take it back. */
