@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, WebSocket, expect
 
 from chat.protocol import clean
-from tests.browser.conftest import PATIENCE, Reader, shown, texts
+from tests.browser.conftest import PATIENCE, Reader, shown, texts, wait_for
 from tests.browser.site import Site, ask
 from tests.servers.script import Script, full_text
 
@@ -149,21 +149,6 @@ def test_who_does_not_want_to_wait_presses_now(site: Site, patient: Reader) -> N
     expect(patient.connection).to_have_text("Live")
 
 
-def test_a_blip_is_not_worth_a_word(site: Site, reader: Reader) -> None:
-    reader.page.evaluate(WATCH)
-    with reader.page.expect_websocket():
-        site.line.reset()
-    reader.say(ask(text="After the blip"))
-    reader.sees("After the blip")
-    assert reader.page.evaluate("words") == []
-
-
-WATCH = """
-words = [];
-new MutationObserver(() => words.push(connection.textContent)).observe(connection, {childList: true});
-"""
-
-
 # ------------------------------------------------------------------------------------------------------ coming back
 
 
@@ -195,6 +180,31 @@ def cut(site: Site, page: Page, socket: WebSocket) -> None:
             return
         page.wait_for_timeout(20)
     raise AssertionError("the page did not notice that its connection was cut")
+
+
+def test_a_blip_is_not_worth_a_word(site: Site, reader: Reader) -> None:
+    """One of less than a second, by the page's clock."""
+    page = reader.page
+    page.clock.install()
+    with page.expect_websocket() as opened:
+        page.reload()
+    expect(reader.connection).to_have_text("Live")
+    page.evaluate(WATCH)
+    frames: list[str | bytes] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
+    cut(site, page, opened.value)
+    page.clock.run_for(300)
+    wait_for(lambda: page.evaluate("words") == [] and len(frames) > 0, "the server's welcome, and no word of it")
+    page.clock.resume()
+    reader.say(ask(text="After the blip"))
+    reader.sees("After the blip")
+    assert page.evaluate("words") == []
+
+
+WATCH = """
+words = [];
+new MutationObserver(() => words.push(connection.textContent)).observe(connection, {childList: true});
+"""
 
 
 def test_back_at_once_when_the_network_is(stopped: Reader) -> None:
