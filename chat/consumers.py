@@ -72,6 +72,8 @@ class ChatConsumer(AsyncConsumer):
         self._working: asyncio.Task[None] | None = None
         self._closed = False
         self._checked = now
+        self._side: set[asyncio.Task[None]] = set()
+        """What is done beside: a task that nobody refers to may vanish."""
         try:
             while not self._closed or self._sending is not None:
                 message = await receive()
@@ -117,11 +119,12 @@ class ChatConsumer(AsyncConsumer):
             if message.get("text") is None:
                 raise BadFrame("Frames are text.")
             frame = frames.parse(message["text"])
-            if frame["type"] == "ack" and self._ack(frame):
+            ack = frames.ack(frame) if frame["type"] == "ack" else None
+            if ack is not None and self._ack(ack.n):
                 return
             if wait := self._bucket.take(self._clock()):
                 raise RateLimited(retry_after=round(wait, 3))
-            if frame["type"] == "ack":
+            if ack is not None:
                 return
             if len(self._commands) >= MAX_WAITING:
                 raise RateLimited("Too many commands are waiting for their turn.", retry_after=1)
@@ -144,10 +147,9 @@ class ChatConsumer(AsyncConsumer):
             if self._refused > 2 * conf.BURST:
                 await self._close(CLOSE_TOO_FAST)
 
-    def _ack(self, frame: dict[str, Any]) -> bool:
+    def _ack(self, n: int) -> bool:
         """Whether it answers a heartbeat that was not answered yet (any other counts like a command)."""
-        n = frame.get("n")
-        if not isinstance(n, int) or n <= self._flow.acked:
+        if n <= self._flow.acked:
             return False
         if self._flow.ack(n):
             self._going.set()
@@ -206,9 +208,9 @@ class ChatConsumer(AsyncConsumer):
         return {}
 
     async def _detach(self, key: UUID | str) -> None:
-        attachment = self._attachments.pop(key, None)
-        if attachment is not None:
+        if (attachment := self._attachments.get(key)) is not None:
             await attachment.close()
+            self._attachments.pop(key, None)  # not before: who is cancelled meanwhile leaves it to _end
 
     # frames out ------------------------------------------------------------------------------------------------
 
@@ -277,8 +279,9 @@ class ChatConsumer(AsyncConsumer):
         await self._close(CLOSE_RESTARTING)
 
     def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.ensure_future(coroutine)
-        self._side = task  # a task that nobody refers to may vanish
+        task = asyncio.create_task(coroutine)
+        self._side.add(task)
+        task.add_done_callback(self._side.discard)
 
     async def _close(self, code: int) -> None:
         """Close after what has been said so far. Repeatable."""

@@ -208,8 +208,11 @@ def frame(value: Any) -> dict[str, Any]:
 
 
 def ack(value: dict[str, Any]) -> Ack:
-    """The ack of a parsed frame of that type. Raises BadRequest."""
-    return command(value)  # type: ignore[return-value]
+    """The ack of a parsed frame of that type. Raises BadFrame: it has no id by which a refusal could name it."""
+    try:
+        return Ack.model_validate(value)
+    except ValidationError as error:
+        raise BadFrame("An ack needs n, the number of a heartbeat.") from error
 
 
 def command(value: dict[str, Any]) -> Frame:

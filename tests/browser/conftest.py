@@ -82,6 +82,11 @@ class Reader:
         self.connection = page.locator("#connection")
         self.items = page.locator("#items .item")
 
+    def may_undo_for_long(self) -> Reader:
+        """Pages that are opened from now on let everything be undone for ten minutes: a slow machine can't miss it."""
+        self.page.add_init_script(UNHURRIED)
+        return self
+
     def open(self, path: str = "/") -> Reader:
         """Look at a page, and wait until it is live."""
         self.page.goto(path)
@@ -127,6 +132,11 @@ class Reader:
     def item(self, title: str) -> Locator:
         return self.items.filter(has_text=title)
 
+
+UNHURRIED = """
+  const wait = setTimeout;
+  globalThis.setTimeout = (callback, delay, ...rest) => wait(callback, delay === 8000 ? 600_000 : delay, ...rest);
+"""
 
 TEXTS = """
   window.textOf = (node) => {

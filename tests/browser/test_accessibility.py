@@ -139,7 +139,7 @@ def test_dialogs_and_menus_have_no_faults(site: Site, reader: Reader) -> None:
 
 
 def test_search_the_archive_and_what_can_be_taken_back_have_no_faults(site: Site, reader: Reader) -> None:
-    page = reader.page
+    page = reader.may_undo_for_long().open().page
     reader.say(ask(text="A needle"))
     reader.is_at_rest()
     page.keyboard.press("Control+k")
@@ -156,6 +156,7 @@ def test_search_the_archive_and_what_can_be_taken_back_have_no_faults(site: Site
     page.get_by_role("menuitem", name="Archive").click()
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
     is_clean(page)
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
 
 
 def test_the_list_of_chats_on_a_phone_has_no_faults(site: Site, reader: Reader) -> None:
@@ -330,7 +331,7 @@ def test_a_whole_conversation_needs_no_mouse(site: Site, new_reader: Callable[..
 
 
 def test_the_list_of_chats_and_its_menus_need_no_mouse(site: Site, new_reader: Callable[..., Reader]) -> None:
-    reader = new_reader(reduced_motion="reduce").open()
+    reader = new_reader(reduced_motion="reduce").may_undo_for_long().open()
     page, keys = reader.page, reader.page.keyboard
     keys.insert_text(ask(text="Yes"))
     keys.press("Enter")
@@ -484,12 +485,13 @@ def test_who_wants_no_motion_gets_text_at_once_and_nothing_that_moves(
     site: Site, new_reader: Callable[..., Reader], motion: str
 ) -> None:
     reader = new_reader(reduced_motion=motion).open()
-    reader.say(ask(text="word " * 300, size=500, pause=1.5))
+    reader.say(ask(text="word " * 300, size=500, gate="third", after=1, pause=1.5))
     expect(reader.answer).to_contain_text("word")
     wait_for(lambda: len(texts(reader.answers)[-1]) >= 499, "the first third")
     for_ever = "() => document.getAnimations().filter((each) => each.effect.getTiming().iterations > 1).length"
     assert (reader.page.evaluate(for_ever) == 0) == (motion == "reduce")
     reader.answer.evaluate(WATCH)
+    site.model.open_gate("third")
     wait_for(lambda: len(texts(reader.answers)[-1]) >= 999, "the second third")
     steps = [step for step in reader.page.evaluate("steps") if 500 < step < 990]
     assert (steps == []) == (motion == "reduce")

@@ -61,7 +61,7 @@ def shows(reader: Reader, *expected: str) -> None:
 def three(site: Site, reader: Reader) -> Reader:
     """Somebody with three chats."""
     fill(site, reader, 3)
-    reader.open()
+    reader.may_undo_for_long().open()
     shows(reader, "chat 2", "chat 1", "chat 0")
     return reader
 
@@ -362,7 +362,7 @@ def test_everything_works_by_keyboard_and_the_focus_stays_near(three: Reader) ->
 def test_on_a_phone_all_that_is_touched_is_large_enough(site: Site, new_reader: Callable[..., Reader]) -> None:
     phone = new_reader(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True).open()
     fill(site, phone, 3)
-    phone.open()
+    phone.may_undo_for_long().open()
     phone.page.get_by_role("link", name="Open the list").tap()
     phone.item("chat 1").get_by_role("button").tap()
     controls = phone.page.locator(".sidebar :is(a, button, label, input, select):visible")

@@ -140,10 +140,9 @@ def test_an_ack_needs_no_id() -> None:
 
 
 @pytest.mark.parametrize("n", [-1, "x", "3", None, [], 1.5, True])
-def test_an_ack_of_nonsense_is_a_bad_request(n: Any) -> None:
-    with pytest.raises(BadRequest) as caught:
+def test_an_ack_of_nonsense_is_a_bad_frame(n: Any) -> None:
+    with pytest.raises(BadFrame):
         frames.ack({"type": "ack", "n": n})
-    assert caught.value.detail == {"field": "n"}
 
 
 # ------------------------------------------------------------------------------------------------------- bad frames
