@@ -1,8 +1,8 @@
-"""``make bench``: measures, and prints the tables of docs/benchmarks.md.
+"""``make bench``: measures, and prints the figures of docs/benchmarks.md.
 
     make bench ARGS="--window 3 --only streams"
 
-It takes about ten minutes and a machine that does nothing else.
+It takes about twenty minutes and a machine that does nothing else.
 """
 
 from __future__ import annotations

@@ -12,9 +12,14 @@ from chat.errors import NotFound
 from chat.models import Message, Run, Thread, ThreadQuerySet
 
 
+def items(user_id: Any) -> ThreadQuerySet:
+    """What the user's inbox is made of: the threads, and what is left of those that were deleted. In no order."""
+    return Thread.objects.filter(owner_id=user_id)
+
+
 def threads(user_id: Any) -> ThreadQuerySet:
     """The user's threads that are not deleted, in no order."""
-    return Thread.objects.alive().filter(owner_id=user_id)
+    return items(user_id).alive()
 
 
 def thread(user_id: Any, thread_id: UUID, *, lock: bool = False) -> Thread:

@@ -1,5 +1,5 @@
-"""The admin: threads, messages, runs and API tokens, for inspection. Nothing is changed here: a change would bypass
-versions and viewers.
+"""The admin: threads, messages, runs, workers, API tokens and kept replies, for inspection. Nothing is changed here: a
+change would bypass versions and viewers.
 
 Fast with long threads: one object leads to others by links to filtered lists, lists load no texts, and no page's
 queries grow with what is stored.

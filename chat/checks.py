@@ -184,7 +184,7 @@ def _packages() -> Iterator[CheckMessage]:
     if names := modules.missing():
         yield Warning(
             f"The page's packages are not there ({', '.join(names)}): it shows answers as plain text while they grow.",
-            hint="npm ci --ignore-scripts, or say in NODE_MODULES where they are.",
+            hint="npm ci --ignore-scripts, or say in REJOIN_NODE_MODULES where they are.",
             id="rejoin.W004",
         )
 

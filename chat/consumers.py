@@ -27,6 +27,7 @@ from chat.protocol import (
     CLOSE_TOO_FAST,
     CLOSE_TRY_LATER,
     CLOSE_UNANSWERED,
+    MAX_WAITING,
     PROTOCOL,
     Cursor,
 )
@@ -39,8 +40,6 @@ log = logging.getLogger(__name__)
 INBOX = "inbox"
 CLOSE_PLAINLY = 1000
 """The one standard code that daphne's library sends: it refuses 1012 and 1013. A client comes back after this, too."""
-MAX_WAITING = 64
-"""Commands that may wait for the one being done."""
 SEND_PATIENCE = 30.0
 """Seconds that one send may block before the socket is given up."""
 SESSION_CHECK = 60.0

@@ -15,7 +15,7 @@ holds an exception's text, a key, a path or another user's data.
     ├── Conflict               409  the thread has gone on since
     ├── Busy                   409  an answer is being written, and the command does not wait
     ├── RateLimited            429  too many commands or runs
-    ├── Unsupported            400  a command, version or option that this server does not have
+    ├── Unsupported            400  a command that this server does not have
     └── RunError                    why a run ended badly (kept on its row)
         ├── NoWorker           503  no live worker (while queued: the run waits)
         ├── ProviderTimeout    504

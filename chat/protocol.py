@@ -20,6 +20,8 @@ MAX_COMMANDS = 50
 """Commands in one request of the JSON API."""
 MAX_COMMANDS_BODY = 1024 * 1024
 """Bytes of such a request."""
+MAX_WAITING = 64
+"""Commands of a socket that may wait for the one being done."""
 HEARTBEAT_BYTES = 64 * 1024
 """A heartbeat follows after so many bytes sent …"""
 HEARTBEAT_SILENCE = 10.0

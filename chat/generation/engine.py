@@ -1,8 +1,8 @@
 """The engine: one run, from its claim to its final row.
 
 It reads the provider's parts, cleans them, and puts them into the run's stream; what the writer makes of them is not
-its concern. It ends when the provider does, when somebody asked to stop, when the worker drains, or, silently, when
-the lease is lost.
+its concern. It ends when the provider does, when somebody asked to stop, when the worker drains, after
+REJOIN_RUN_TIMEOUT, or, silently, when the lease is lost.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class Engine:
         self._open[part[1]] = None
         parent = UUID(value["parent"]) if value["parent"] else None
         announcement = await self._insist(
-            ledger.begin, self.claim.run, self.claim.lease, UUID(part[1]), parent, value["author"], value["role"]
+            ledger.begin, self.claim.run, self.claim.lease, UUID(part[1]), parent, value["author"]
         )
         if announcement is None:
             self.stream.give_up()

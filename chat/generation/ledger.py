@@ -146,9 +146,7 @@ def _claim(run_id: UUID, owner: str, now: Any) -> Claim | None:
     return Claim(run.pk, thread.pk, run.lease, run.attempts, conversation, held, _announce(thread))
 
 
-def begin(
-    run_id: UUID, lease: int, message_id: UUID, parent_id: UUID | None, author: str, role: str
-) -> Announcement | None:
+def begin(run_id: UUID, lease: int, message_id: UUID, parent_id: UUID | None, author: str) -> Announcement | None:
     """A message of the run begins: at ``parent_id``, else after what the run has put on the path so far. A message that
     an earlier attempt began is begun anew. None: the lease is lost."""
     with transaction.atomic():
@@ -166,7 +164,7 @@ def begin(
             message.parent_id = parent_id or (last.pk if last else run.prompt_id)
         thread.version += 1
         run.version = thread.version
-        message.author, message.role = author, role
+        message.author, message.role = author, Message.Role.ASSISTANT
         message.text, message.reasoning, message.reasoning_ms = "", "", 0
         message.status, message.error_code = Message.Status.STREAMING, ""
         message.seq = run.seq

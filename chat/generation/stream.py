@@ -2,7 +2,7 @@
 
 Parts come in one by one and get their seqs; the writer cuts them into batches, hands the batches to the run log, and
 tells the stream what became of them. The stream keeps whatever may be needed to seed an emptied log again, and the
-fold of all it has cut, for checkpoints. Pure: no I/O, no clock (``now`` is passed in, in seconds).
+fold of all it has cut, for checkpoints. No I/O, no clock (``now`` is passed in, in seconds).
 """
 
 from __future__ import annotations

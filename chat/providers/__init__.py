@@ -71,11 +71,6 @@ def providers() -> Providers:
     return Providers(conf.providers())
 
 
-def get(name: str = "") -> Provider:
-    """A provider of the settings. Raises KeyError for an unknown name."""
-    return providers().get(name)
-
-
 def _make(name: str, entry: Mapping[str, Any]) -> Provider:
     path = entry.get("path", "")
     try:

@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 
+from chat import access
 from chat.database import snapshot
 from chat.frames import encode
-from chat.models import Inbox, Thread
+from chat.models import Inbox
 from chat.protocol import FRAME_ROOM, Cursor
 from chat.replication.rows import inbox_item
 from chat.replication.subscription import Page
@@ -25,7 +26,7 @@ def read_inbox(user_id: Any, cursor: Cursor, everything: bool) -> Page:
     with snapshot():
         version = Inbox.objects.filter(user=user_id).values_list("version", flat=True).first() or 0
         frm = cursor.version if cursor.version <= version else 0
-        rows = Thread.objects.filter(owner_id=user_id, inbox_version__gt=frm)
+        rows = access.items(user_id).filter(inbox_version__gt=frm)
         older = False
         if frm == 0:
             rows = rows.alive()

@@ -55,7 +55,8 @@ def inbox_item(thread: Thread) -> InboxItem:
 
 
 def message_rows(thread: Thread, messages: Iterable[Message], *, known: Iterable[UUID] = ()) -> list[MessageRow]:
-    """The rows of a thread's messages, in the order given; those in ``known`` come without their text. One query."""
+    """The rows of a thread's messages, in the order given; those in ``known`` come without their text. One query,
+    and another one if a first message of the thread is among them."""
     messages = list(messages)
     known = set(known)
     children: dict[UUID | None, list[str]] = defaultdict(list)

@@ -26,11 +26,6 @@ def said(script: Script, chunks: int | None = None) -> str:
     return clean("".join(text_chunks(script)[:chunks]))
 
 
-def stored(site: Site, reader: Reader) -> str:
-    """The last answer in the database."""
-    return str([row for row in site.messages(reader.thread) if row["role"] == "assistant"][-1]["text"])
-
-
 def is_settled(site: Site, reader: Reader) -> None:
     """What is on the screen, to the character, is what the database has."""
     expect(reader.page.locator('.message[data-status="streaming"]')).to_have_count(0)

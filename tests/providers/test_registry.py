@@ -131,15 +131,15 @@ def fresh():
 
 @pytest.mark.usefixtures("fresh")
 def test_without_settings_the_demo_answers():
-    assert isinstance(chat.providers.get(), DemoProvider)
-    assert chat.providers.get() is chat.providers.get("demo")
+    assert isinstance(chat.providers.providers().get(), DemoProvider)
+    assert chat.providers.providers().get() is chat.providers.providers().get("demo")
 
 
 @pytest.mark.usefixtures("fresh")
 async def test_without_settings_there_are_a_panel_and_a_flow_of_demo_models_to_try():
     assert (await chat.providers.providers().models())[-2:] == ["panel/all", "flow/all"]
     for name, messages in {"panel": 3, "flow": 3}.items():
-        parts = await ask(chat.providers.get(name), "why?", model="all", parameters={"rate": 0, "delay": 0})
+        parts = await ask(chat.providers.providers().get(name), "why?", model="all", parameters={"rate": 0, "delay": 0})
         texts = {part[1]: said([one for one in parts if one[1] == part[1]]) for part in parts if part[0] == "start"}
         assert len(set(texts.values())) == messages, "each says something else"
 
@@ -147,12 +147,12 @@ async def test_without_settings_there_are_a_panel_and_a_flow_of_demo_models_to_t
 @pytest.mark.usefixtures("fresh")
 def test_a_base_url_alone_makes_it_a_real_model(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
-    assert isinstance(chat.providers.get(), OpenAIProvider)
+    assert isinstance(chat.providers.providers().get(), OpenAIProvider)
 
 
 @pytest.mark.usefixtures("fresh")
 def test_the_setting_names_who_answers(settings):
     settings.REJOIN_PROVIDERS = {"a": listed(), "b": DEMO}
     settings.REJOIN_PROVIDER = "b"
-    assert isinstance(chat.providers.get(), DemoProvider)
-    assert isinstance(chat.providers.get("a"), Listed)
+    assert isinstance(chat.providers.providers().get(), DemoProvider)
+    assert isinstance(chat.providers.providers().get("a"), Listed)

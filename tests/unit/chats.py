@@ -91,7 +91,7 @@ class Chat:
     def begin(self, claim: Claim, n: int = 0, *, parent: UUID | None = None) -> UUID:
         """The run's n-th answer begins: its row."""
         message = UUID(claim.conversation.answer_id(n))
-        assert ledger.begin(claim.run, claim.lease, message, parent, "model", "assistant") is not None
+        assert ledger.begin(claim.run, claim.lease, message, parent, "model") is not None
         return message
 
     def finish(self, claim: Claim, said: dict[UUID, str], state: str = Run.State.COMPLETED, **fields: Any) -> None:

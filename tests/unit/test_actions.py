@@ -243,7 +243,7 @@ def test_a_worker_whose_thread_was_deleted_writes_nothing_more(chat: Chat) -> No
     outcome = chat.do("delete")
     assert outcome.announcement is not None
     assert outcome.announcement.stop == claim.run
-    assert ledger.begin(claim.run, claim.lease, uuid4(), None, "", "assistant") is None
+    assert ledger.begin(claim.run, claim.lease, uuid4(), None, "") is None
     with pytest.raises(AssertionError):
         chat.finish(claim, {answer: "too late"})
     assert not Message.objects.exists()

@@ -15,8 +15,6 @@ from tests.unit.caller import Caller, document, operations, validate
 from tests.unit.chats import Chat, in_database
 from tests.unit.sockets import Opens
 
-UUIDS = ("id", "thread", "message", "run", "of")
-
 
 @pytest.fixture
 async def caller(process: Process, owned: Chat) -> Caller:

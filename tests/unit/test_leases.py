@@ -46,7 +46,7 @@ def test_a_worker_that_lost_its_lease_can_write_nothing(either_database: str) ->
     taken_over(claim)
     fold = folded(claim, text(str(answer), "too late"))
     before = (chat.thread.version, chat.run(claim.run).seq)
-    assert ledger.begin(claim.run, claim.lease, uuid4(), None, "", "assistant") is None
+    assert ledger.begin(claim.run, claim.lease, uuid4(), None, "") is None
     assert ledger.checkpoint(claim.run, claim.lease, fold) is None
     assert ledger.finish(claim.run, claim.lease, fold, "completed") is None
     assert ledger.requeue(claim.run, claim.lease) is None

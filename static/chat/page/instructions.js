@@ -9,7 +9,7 @@ export class Instructions {
   #store;
   #transcript = null;
 
-  /** `nodes`: dialog, input, save. `store`: get(key), set(key, value). `onsave(thread, words)`. */
+  /** `nodes`: dialog, input. `store`: get(key), set(key, value). `onsave(thread, words)`. */
   constructor(nodes, store, { onsave }) {
     this.#nodes = nodes;
     this.#store = store;

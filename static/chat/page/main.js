@@ -136,7 +136,7 @@ const model = new ModelChoice(
 );
 
 const instructions = new Instructions(
-  { dialog: node("instructions"), input: node("system-prompt"), save: node("save-instructions") },
+  { dialog: node("instructions"), input: node("system-prompt") },
   local,
   { onsave: (thread, words) => conversation.attempt("update", { thread, system_prompt: words }) },
 );
