@@ -14,6 +14,9 @@ from tests.client import Client, guest  # noqa: E402
 from tests.conftest import show_on_failure  # noqa: E402
 from tests.servers.stack import Stack, Templates  # noqa: E402
 
+QUICK = {"REJOIN_LEASE": "3", "REJOIN_RENEW": "0.5", "REJOIN_SWEEP": "0.5", "REJOIN_REDIS_TIMEOUT": "1"}
+"""Settings with which what has died is noticed within seconds."""
+
 
 class Share(Protocol):
     """Starts a deployment for all tests of the module. The arguments are those of Stack."""

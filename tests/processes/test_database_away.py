@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.client import Client, guest, until
+from tests.client import Client, until
 from tests.processes.asking import ask, check_answer, check_fresh, who_runs
 from tests.processes.conftest import Share
 from tests.servers.stack import Stack
@@ -25,12 +24,6 @@ def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
     settings = {"LEASE": str(LEASE), "RENEW": "0.5", "SWEEP": "0.5", "COMPARE": "1", "REDIS_TIMEOUT": "1"}
     settings = {f"REJOIN_{name}": value for name, value in settings.items()}
     return share(request.param, workers=2, settings=settings)
-
-
-@pytest.fixture
-async def client(stack: Stack) -> AsyncIterator[Client]:
-    async with Client(stack.url, await guest(stack.url)) as client:
-        yield client
 
 
 @on_the_first_server

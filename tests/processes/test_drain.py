@@ -6,11 +6,10 @@ Leases and sweeps are slower than the tests' patience: what ends or starts again
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.client import Client, guest, until
+from tests.client import Client, until
 from tests.processes.asking import ask, check_answer, check_fresh, who_runs
 from tests.processes.conftest import Share
 from tests.servers.stack import Stack
@@ -26,12 +25,6 @@ drains_short = pytest.mark.parametrize("shared", ["short"], indirect=True)
 def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
     settings = {**SLOW, "REJOIN_DRAIN": DRAIN[request.param]}
     return share("postgres+redis+uvicorn", webs=2, workers=2, settings=settings)
-
-
-@pytest.fixture
-async def client(stack: Stack) -> AsyncIterator[Client]:
-    async with Client(stack.url, await guest(stack.url)) as client:
-        yield client
 
 
 @drains_long

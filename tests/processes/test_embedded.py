@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import httpx2
@@ -21,12 +20,6 @@ from tests.servers.stack import Stack, Web
 @pytest.fixture(scope="module")
 def shared(share: Share) -> Stack:
     return share("sqlite+embedded+daphne", settings={"REJOIN_SWEEP": "1"})
-
-
-@pytest.fixture
-async def client(stack: Stack) -> AsyncIterator[Client]:
-    async with Client(stack.url, await guest(stack.url)) as client:
-        yield client
 
 
 async def test_a_server_that_is_told_to_end_keeps_all_that_was_said(stack: Stack, client: Client) -> None:

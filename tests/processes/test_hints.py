@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tests.client import Client, guest
+from tests.client import Client
 from tests.processes.asking import VARIANTS, ask, check_answer, check_fresh
 from tests.processes.conftest import Share
 from tests.servers.stack import Stack
@@ -31,12 +31,6 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
     settings = {**SETTINGS[request.param], "REJOIN_CHANNEL_LAYER": "tests.servers.lossy.LossyLayer"}
     return share(VARIANTS[0], webs=2, settings={**settings, "LOSSY": json.dumps(settings["LOSSY"])})
-
-
-@pytest.fixture
-async def client(stack: Stack) -> AsyncIterator[Client]:
-    async with Client(stack.url, await guest(stack.url)) as client:
-        yield client
 
 
 async def ask_and_stop(stack: Stack, client: Client) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,6 @@ FEW = 3
 def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
     settings = {"REJOIN_SWEEP": "1", "REJOIN_RATE": "1000", "REJOIN_MAX_STREAMS": str(FEW)}
     return share(request.param, settings=settings)
-
-
-@pytest.fixture
-async def client(stack: Stack) -> AsyncIterator[Client]:
-    async with Client(stack.url, await guest(stack.url)) as client:
-        yield client
 
 
 def followers(client: Client, thread: str | None, url: str = "") -> tuple[EventSource, LongPoller]:

@@ -8,12 +8,10 @@ import pytest
 
 from tests.client import Client, until
 from tests.processes.asking import Question, ask, check_answer, check_fresh, prompt_of
-from tests.processes.conftest import Share
+from tests.processes.conftest import QUICK, Share
 from tests.servers.stack import Stack
 
 VARIANTS = ("postgres+redis+uvicorn", "sqlite+embedded+daphne")
-
-QUICK = {"REJOIN_LEASE": "3", "REJOIN_RENEW": "0.5", "REJOIN_SWEEP": "0.5", "REJOIN_REDIS_TIMEOUT": "1"}
 
 
 @pytest.fixture(scope="module", params=VARIANTS)

@@ -23,6 +23,7 @@ from chat.protocol import clean
 from tests.client import Client, guest
 from tests.conftest import StartStack
 from tests.processes.asking import check_fresh
+from tests.processes.conftest import QUICK
 from tests.processes.device import HttpDevice
 from tests.servers.process import Process
 from tests.servers.script import full_text
@@ -33,7 +34,7 @@ SEEDS = [int(seed) for seed in os.environ.get("REJOIN_SEEDS", "1 2").split()]
 CASES = [*(("postgres+redis+uvicorn", seed) for seed in SEEDS), ("sqlite+embedded+daphne", SEEDS[0])]
 STEPS = 45
 FINAL = ("completed", "stopped", "failed", "interrupted")
-QUICK = {"LEASE": "3", "RENEW": "0.5", "SWEEP": "0.5", "REDIS_TIMEOUT": "1", "DRAIN": "0.5", "COMPARE": "1"}
+SETTINGS = {**QUICK, "REJOIN_DRAIN": "0.5", "REJOIN_COMPARE": "1", "REJOIN_RATE": "1000"}
 REFUSALS = {"conflict", "bad_request", "busy", "rate_limited"}
 """What a command may be answered that comes from a device which does not know what the others do."""
 
@@ -288,8 +289,7 @@ async def test_whatever_happens_in_between_all_hold_the_same_in_the_end(
     start_stack: StartStack, variant: str, seed: int
 ) -> None:
     webs = 1 if "embedded" in variant else 2
-    settings = {f"REJOIN_{name}": value for name, value in QUICK.items()} | {"REJOIN_RATE": "1000"}
-    stack = start_stack(variant, webs=webs, workers=2, settings=settings)
+    stack = start_stack(variant, webs=webs, workers=2, settings=SETTINGS)
     session = await guest(stack.url)
     async with AsyncExitStack() as devices:
         clients: list[Device] = [

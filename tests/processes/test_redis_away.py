@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.client import Client, guest
+from tests.client import Client
 from tests.processes.asking import VARIANTS, ask, check_answer, check_fresh
 from tests.processes.conftest import Share
 from tests.servers.redis import RedisServer
@@ -37,12 +36,6 @@ def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
 def redis(stack: Stack) -> RedisServer:
     assert stack.redis is not None
     return stack.redis
-
-
-@pytest.fixture
-async def client(stack: Stack) -> AsyncIterator[Client]:
-    async with Client(stack.url, await guest(stack.url)) as client:
-        yield client
 
 
 @on_each_variant

@@ -12,7 +12,7 @@ import pytest
 from chat.errors import Conflict
 from tests.client import Client, until
 from tests.processes.asking import Question, ask, check_answer, check_fresh, prompt_of, who_runs
-from tests.processes.conftest import Share
+from tests.processes.conftest import QUICK, Share
 from tests.servers.stack import Stack
 
 VARIANTS = ("postgres+redis+uvicorn", "sqlite+embedded+daphne")
@@ -20,14 +20,13 @@ on_each_variant = pytest.mark.parametrize("shared", VARIANTS, indirect=True)
 on_the_first_variant = pytest.mark.parametrize("shared", VARIANTS[:1], indirect=True)
 on_the_last_variant = pytest.mark.parametrize("shared", VARIANTS[-1:], indirect=True)
 
-QUICK = {"LEASE": "3", "RENEW": "0.5", "SWEEP": "0.5", "REDIS_TIMEOUT": "1"}
 MIXED = "Zoe\u0308 e\u0301te\u0301 👩\u200d🚀 \U0001d4b3 🇯🇵 हिन्दी 👍🏽, and more that nobody saw."
 INSIDE = {"an accent": "Zoe", "a family": "👩\u200d", "a flag": "🇯", "a letter": "\U0001d4b3", "a colour": "👍"}
 
 
 @pytest.fixture(scope="module")
 def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
-    return share(request.param, workers=2, settings={f"REJOIN_{name}": value for name, value in QUICK.items()})
+    return share(request.param, workers=2, settings=QUICK)
 
 
 async def ask_endless(client: Client, thread: str = "", **script: Any) -> Question:

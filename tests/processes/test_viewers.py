@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
@@ -24,12 +23,6 @@ on_the_first_variant = pytest.mark.parametrize("shared", VARIANTS[:1], indirect=
 def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
     webs = 1 if "embedded" in request.param else 2
     return share(request.param, webs=webs, workers=2, settings={"REJOIN_RATE": "1000"})
-
-
-@pytest.fixture
-async def client(stack: Stack) -> AsyncIterator[Client]:
-    async with Client(stack.url, await guest(stack.url)) as client:
-        yield client
 
 
 @on_the_first_variant

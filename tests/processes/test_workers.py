@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.client import Client, guest, until
+from tests.client import Client, until
 from tests.processes.asking import VARIANTS, ask, check_answer, check_fresh, find, who_runs
-from tests.processes.conftest import Share
+from tests.processes.conftest import QUICK, Share
 from tests.servers.stack import Stack
 
 on_each_variant = pytest.mark.parametrize("shared", VARIANTS[:2], indirect=True)
 on_the_first_variant = pytest.mark.parametrize("shared", VARIANTS[:1], indirect=True)
 
-QUICK = {"REJOIN_LEASE": "3", "REJOIN_RENEW": "0.5", "REJOIN_SWEEP": "0.5", "REJOIN_REDIS_TIMEOUT": "1"}
-
 
 @pytest.fixture(scope="module")
 def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
     return share(request.param, workers=2, settings=QUICK)
-
-
-@pytest.fixture
-async def client(stack: Stack) -> AsyncIterator[Client]:
-    async with Client(stack.url, await guest(stack.url)) as client:
-        yield client
 
 
 @on_each_variant
