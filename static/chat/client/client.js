@@ -140,7 +140,8 @@ export class Client extends EventTarget {
   }
 
   // ------------------------------------------------------------------------------------------------------- commands
-  // `seen`, what was on screen of the messages of the running run, is all that is held of them unless it is given.
+  // `seen`, what was on screen of the messages of the running run, is all that is held of them unless it is given:
+  // undefined says nothing of it.
 
   /** A new thread: its id. */
   async create(thread = newId(), fields = {}) {
@@ -164,11 +165,11 @@ export class Client extends EventTarget {
     return ids;
   }
 
-  /** Another answer beside the answer `of`: its run. */
+  /** Another answer beside the answer `of`: its run. Options: run (its id), model, seen. */
   async regenerate(thread, of, options = {}) {
-    const run = newId();
-    await this.do("regenerate", { thread, of, run, ...this.#seen(thread, options), ...options });
-    return run;
+    const fields = { run: newId(), ...this.#seen(thread, options), ...options };
+    await this.do("regenerate", { thread, of, ...fields });
+    return fields.run;
   }
 
   /** Go on with the answer `of`, which was cut: the run that does. */

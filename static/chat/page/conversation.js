@@ -32,34 +32,38 @@ export class Conversation {
     return this.#client.outbox.unanswered.some((command) => command.type === type && same(command));
   }
 
-  /** Do a command on a thread; whether it was done. */
-  async attempt(type, fields) {
+  /** Do what gives a command's promise; whether it was done. */
+  async attempt(act) {
     try {
-      await this.#client.do(type, fields);
+      await act();
       return true;
     } catch ({ error }) {
-      this.#complain(errorWords(error), error.retryable ? () => this.attempt(type, fields) : null);
+      this.#complain(errorWords(error), error.retryable ? () => this.attempt(act) : null);
       return false;
     }
   }
 
+  /** Set title, model, system_prompt, archived or pinned of a thread. */
+  update(thread, fields) {
+    this.attempt(() => this.#client.update(thread, fields));
+  }
+
   /** Send a message. While an answer is being written it waits; `now`: it ends the answer where it was read. */
   send(text, { now = false } = {}) {
-    this.#send(this.#thread, text, now ? { on_busy: "interrupt", ...this.#view.freeze() } : {});
+    this.#send(this.#thread, text, now ? { on_busy: "interrupt", seen: this.#view.freeze() } : {});
   }
 
   /** Begin a chat with a message: its id. */
   begin(text, fields) {
     const thread = newId();
-    this.#client.do("create", { thread, ...fields }).catch(() => {});
+    this.#client.create(thread, fields).catch(() => {});
     this.#send(thread, text, {});
     return thread;
   }
 
   /** A refused message stays where it is, with the reason and a button: no other complaint is needed. */
-  #send(thread, text, fields) {
-    const ids = { message: newId(), run: newId() };
-    this.#client.do("send", { thread, ...ids, text, ...fields }).catch(() => this.#view.thaw(thread));
+  #send(thread, text, options) {
+    this.#client.send(thread, text, options).catch(() => this.#view.thaw(thread));
   }
 
   /** End the answer where it was read. */
@@ -68,7 +72,7 @@ export class Conversation {
     if (run === undefined || this.#isAsked("stop", { run: run.id })) return;
     const thread = this.#thread;
     const seen = this.#view.freeze();
-    if (!(await this.attempt("stop", { thread, run: run.id, ...seen }))) this.#view.thaw(thread);
+    if (!(await this.attempt(() => this.#client.stop(thread, run.id, { seen })))) this.#view.thaw(thread);
   }
 
   /** Edit the last thing that was said, in its place. */
@@ -95,9 +99,8 @@ export class Conversation {
   async #edited(of, text) {
     const thread = this.#thread;
     const waits = this.transcript.messages.get(of)?.status === "queued";
-    const ids = { message: newId(), run: newId() };
-    const seen = waits ? {} : this.#view.freeze();
-    await this.#leaving(() => this.#client.do("edit", { thread, of, ...ids, text, ...seen }).catch(() => this.#view.thaw(thread)), of);
+    const seen = waits ? undefined : this.#view.freeze();
+    await this.#leaving(() => this.#client.edit(thread, of, text, { seen }).catch(() => this.#view.thaw(thread)), of);
   }
 
   /** Another answer in the place of the one that this message belongs to, or to this question. */
@@ -109,8 +112,8 @@ export class Conversation {
     const run = newId();
     this.#view.expect(run);
     await this.#leaving(async () => {
-      const done = await this.attempt("regenerate", { thread, of, run, ...this.#view.freeze() });
-      if (!done) this.#view.thaw(thread);
+      const seen = this.#view.freeze();
+      if (!(await this.attempt(() => this.#client.regenerate(thread, of, { run, seen })))) this.#view.thaw(thread);
     });
   }
 
@@ -126,19 +129,21 @@ export class Conversation {
 
   /** Go on with an answer that was cut, in the same message. */
   continue(of) {
-    if (!this.#isAsked("continue", { of })) this.attempt("continue", { thread: this.#thread, of, run: newId() });
+    const thread = this.#thread;
+    if (!this.#isAsked("continue", { of })) this.attempt(() => this.#client.continue(thread, of));
   }
 
   /** Show the newest path through a message. */
   select(message) {
-    if (message) this.attempt("select", { thread: this.#thread, message });
+    const thread = this.#thread;
+    if (message) this.attempt(() => this.#client.select(thread, message));
   }
 
   /** Take a waiting message back, to be written anew. */
   unqueue(id) {
     const { run, text } = this.transcript.messages.get(id);
     if (this.#isAsked("stop", { run })) return;
-    this.attempt("stop", { thread: this.#thread, run });
+    this.#withdraw(run);
     this.#composer.give(this.#thread, text);
   }
 
@@ -150,8 +155,14 @@ export class Conversation {
     const { run, text } = this.transcript.messages.get(id);
     if (this.#isAsked("stop", { run })) return;
     const seen = this.#view.freeze();
-    this.attempt("stop", { thread: this.#thread, run });
-    this.#send(this.#thread, text, { on_busy: "interrupt", ...seen });
+    this.#withdraw(run);
+    this.#send(this.#thread, text, { on_busy: "interrupt", seen });
+  }
+
+  /** Take back a run that waits. */
+  #withdraw(run) {
+    const thread = this.#thread;
+    this.attempt(() => this.#client.stop(thread, run, { seen: undefined }));
   }
 
   /** Send again what was refused. */

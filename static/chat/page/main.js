@@ -110,7 +110,7 @@ const sidebar = new Sidebar(
   },
   {
     href,
-    update: (thread, fields) => conversation.attempt("update", { thread, ...fields }),
+    update: (thread, fields) => conversation.update(thread, fields),
     remove,
     open: (thread) => go(thread),
   },
@@ -132,13 +132,13 @@ const model = new ModelChoice(
   client,
   { choice: node("model-choice"), select: node("model") },
   local,
-  { onchoose: (thread, name) => conversation.attempt("update", { thread, model: name }) },
+  { onchoose: (thread, name) => conversation.update(thread, { model: name }) },
 );
 
 const instructions = new Instructions(
   { dialog: node("instructions"), input: node("system-prompt") },
   local,
-  { onsave: (thread, words) => conversation.attempt("update", { thread, system_prompt: words }) },
+  { onsave: (thread, words) => conversation.update(thread, { system_prompt: words }) },
 );
 
 // ------------------------------------------------------------------------------------------------- what people do
@@ -191,7 +191,7 @@ async function loadEarlier() {
   if (loadingEarlier || !transcript?.complete || !transcript.hasEarlier || !client.connection.live) return;
   loadingEarlier = true;
   try {
-    transcript.addEarlier(await client.do("history", { thread: transcript.id, before: transcript.path[0].id }));
+    await client.history(transcript.id);
   } catch {
     // The link is still there.
   } finally {
@@ -295,7 +295,7 @@ function markRead() {
   if (!item?.unread || !last || !current.complete || what === readUpTo) return;
   if (document.visibilityState !== "visible") return;
   readUpTo = what;
-  client.do("read", { thread: current.id, message: last.id }).catch(() => {});
+  client.read(current.id, last.id).catch(() => {});
 }
 
 client.inbox.addEventListener("rows", drawn);

@@ -65,12 +65,12 @@ export class ThreadView {
   }
 
   /**
-   * Stop showing more of the run that runs, if its question is shown; returns what is on the screen of it, for the
-   * server: `{seen: {message: code points}}`, or nothing of it.
+   * Stop showing more of the run that runs, if its question is shown; returns what is on the screen of it, as the
+   * server wants it: `{message: code points}`, or undefined.
    */
   freeze() {
     const run = this.#transcript.running;
-    if (run === undefined || !this.#transcript.path.some((message) => message.id === run.prompt)) return {};
+    if (run === undefined || !this.#transcript.path.some((message) => message.id === run.prompt)) return undefined;
     this.#frozen = run.id;
     const seen = {};
     for (const message of this.#transcript.writtenBy(run)) {
@@ -78,7 +78,7 @@ export class ThreadView {
       if (view !== undefined) seen[message.id] = view.shown;
     }
     this.#schedule(true);
-    return { seen };
+    return seen;
   }
 
   /** What was to end the run of this thread was refused: show everything. */
