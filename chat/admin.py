@@ -136,7 +136,7 @@ class ThreadAdmin(ReadOnly):
 
     @admin.display(description="title", ordering="title")
     def name(self, thread: Thread) -> str:
-        return thread.title or "(deleted)" if thread.deleted_at else thread.title or "(untitled)"
+        return thread.title or ("(deleted)" if thread.deleted_at else "(untitled)")
 
     @admin.display(description="state")
     def state(self, thread: Any) -> str:

@@ -31,16 +31,16 @@ holds an exception's text, a key, a path or another user's data.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class ChatError(Exception):
     """Base of all. ``detail`` is a small JSON object for programs; ``retry_after`` is in seconds."""
 
-    code: ClassVar[str] = "internal"
-    status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
-    text: ClassVar[str] = "Something went wrong on the server."
+    code: str = "internal"
+    status: int = 500
+    retryable: bool = False
+    text: str = "Something went wrong on the server."
 
     def __init__(
         self, message: str = "", *, retry_after: float | None = None, detail: dict[str, Any] | None = None
@@ -195,8 +195,16 @@ class Internal(RunError):
     code, status, retryable, text = "internal", 500, True, "Something went wrong on the server."
 
 
+class UnknownError(ChatError):
+    """A server of another version told of it: ``code`` is one that is not known here."""
+
+    def __init__(self, code: str, message: str = "", **fields: Any) -> None:
+        self.code = code
+        super().__init__(message, **fields)
+
+
 def _tree(cls: type[ChatError]) -> dict[str, type[ChatError]]:
-    found = {} if cls in (ChatError, RunError) else {cls.code: cls}
+    found = {} if cls in (ChatError, RunError, UnknownError) else {cls.code: cls}
     for child in cls.__subclasses__():
         found |= _tree(child)
     return found
@@ -206,14 +214,14 @@ CODES: dict[str, type[ChatError]] = _tree(ChatError)
 
 
 def from_code(code: str, message: str = "", **fields: Any) -> ChatError:
-    """The error with this code: what a client raises that was told it. One that is not known here has the code too."""
-    known: type[ChatError] = CODES.get(code) or type("UnknownError", (ChatError,), {"code": code})
-    return known(message, **fields)
+    """The error with this code: what a client raises that was told it."""
+    known = CODES.get(code)
+    return UnknownError(code, message, **fields) if known is None else known(message, **fields)
 
 
 def from_dict(data: dict[str, Any]) -> ChatError:
     """The inverse of :meth:`ChatError.as_dict`."""
     error = from_code(data["code"], data["message"], retry_after=data.get("retry_after"), detail=data.get("detail"))
-    if data["code"] not in CODES:
-        type(error).status, type(error).retryable = data["status"], data["retryable"]
+    if isinstance(error, UnknownError):
+        error.status, error.retryable = data["status"], data["retryable"]
     return error

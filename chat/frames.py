@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
 from chat.errors import BadFrame, BadRequest, TooLarge, Unsupported
-from chat.protocol import MAX_FRAME, Cursor, clean
+from chat.protocol import FOUND, MAX_FOUND, MAX_FRAME, MAX_QUERY, MAX_WINDOW, WINDOW, Cursor, clean
 
 # ------------------------------------------------------------------------------------------------------- commands
 
@@ -73,7 +73,7 @@ class Ack(BaseModel):
 class History(ThreadCommand):
     type: Literal["history"]
     before: UUID
-    limit: Annotated[int, Field(strict=True, ge=1, le=200)] = 50
+    limit: Annotated[int, Field(strict=True, ge=1, le=MAX_WINDOW)] = WINDOW
 
 
 class Send(ThreadCommand):
@@ -150,10 +150,10 @@ class Delete(ThreadCommand):
 
 class Search(CommandFrame):
     type: Literal["search"]
-    query: Annotated[str, Field(max_length=200)] = ""
+    query: Annotated[str, Field(max_length=MAX_QUERY)] = ""
     archived: Flag | None = None
     before: UUID | None = None
-    limit: Annotated[int, Field(strict=True, ge=1, le=100)] = 20
+    limit: Annotated[int, Field(strict=True, ge=1, le=MAX_FOUND)] = FOUND
 
 
 Frame = (
@@ -287,11 +287,14 @@ class ErrorObject(TypedDict):
     detail: NotRequired[dict[str, Any]]
 
 
+RunState = Literal["queued", "running", "completed", "stopped", "failed", "interrupted"]
+
+
 class RunRow(TypedDict):
     id: str
     prompt: str
     messages: list[str]
-    state: Literal["queued", "running", "completed", "stopped", "failed", "interrupted"]
+    state: RunState
     place: int | None
     model: str
     seq: int

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from chat.http import process_of
 from chat.models import Worker
 from chat.process import Process
 
@@ -35,7 +36,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 async def readyz(request: HttpRequest) -> HttpResponse:
     """Whether the process can serve: 200, or 503, and which part answers."""
-    parts = await ready(request.scope["rejoin"])  # type: ignore[attr-defined]
+    parts = await ready(process_of(request))
     return JsonResponse(
         {"ready": all(parts.values()), **{name: "up" if up else "away" for name, up in parts.items()}},
         status=200 if all(parts.values()) else 503,

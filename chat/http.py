@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.middleware.csrf import rotate_token
 
 from chat.errors import ChatError, Unauthenticated
+from chat.process import Process
+
+
+def process_of(request: HttpRequest) -> Process:
+    """What this web process has."""
+    return cast("Process", request.scope["rejoin"])  # type: ignore[attr-defined]
 
 
 def let_go(request: HttpRequest, response: HttpResponseBase) -> None:

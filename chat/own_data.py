@@ -25,7 +25,7 @@ from chat.actions import users
 from chat.announcement import Announcement
 from chat.database import in_database
 from chat.errors import NotFound
-from chat.http import let_go
+from chat.http import let_go, process_of
 from chat.languages import kept
 from chat.protocol import PROTOCOL
 from chat.replication import listing
@@ -85,7 +85,7 @@ async def page(request: HttpRequest) -> HttpResponseBase:
     async def answer(user: Any) -> HttpResponse:
         response, announcements = await in_database(kept(make), user)
         for announcement in announcements:
-            await request.scope["rejoin"].announce(announcement)  # type: ignore[attr-defined]
+            await process_of(request).announce(announcement)
         return response
 
     visitor = await guests.visitor(request, welcome=False)
@@ -103,7 +103,7 @@ async def download(request: HttpRequest) -> HttpResponseBase:
     user = await guests.visitor(request, welcome=False)
     if user is None:
         return redirect_to_login(request.get_full_path())
-    sources: Sources = request.scope["rejoin"].sources  # type: ignore[attr-defined]
+    sources = process_of(request).sources
     response = StreamingHttpResponse(_everything(sources, user), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{FILE_NAME}"'
     return response

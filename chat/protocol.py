@@ -41,7 +41,15 @@ MAX_WAIT = 30.0
 LEASE_SPAN = 1_000_000
 """Seqs of one lease: seq = lease × LEASE_SPAN + 1, 2, 3 …"""
 WINDOW = 50
-"""Messages that an attach without a cursor brings, and that one ``history`` brings unless told."""
+"""Messages that an attach without a cursor brings, and that one ``history`` brings unless told …"""
+MAX_WINDOW = 200
+"""… and at most."""
+FOUND = 20
+"""Threads that one ``search`` finds unless told …"""
+MAX_FOUND = 100
+"""… and at most."""
+MAX_QUERY = 200
+"""Characters of what is searched for."""
 
 CLOSE_BAD_FRAMES = 4400
 CLOSE_SIGN_IN = 4401

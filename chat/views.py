@@ -27,7 +27,7 @@ from chat.database import in_database
 from chat.errors import ChatError, NotFound
 from chat.fold import Fold
 from chat.frames import encode
-from chat.http import failure
+from chat.http import failure, process_of
 from chat.languages import catalog, kept, words, words_for
 from chat.models import Message, Run
 from chat.protocol import WINDOW, Cursor
@@ -74,7 +74,7 @@ async def thread(request: HttpRequest, thread_id: UUID) -> HttpResponseBase:
             before = _uuid(request.GET["before"])
             frames = await in_database(earlier_frames, user.pk, thread_id, before)
             return await _page(request, user, thread_id, frames, before)
-        sources = request.scope["rejoin"].sources  # type: ignore[attr-defined]
+        sources = process_of(request).sources
         return await _page(request, user, thread_id, await first_frames(sources, user.pk, thread_id))
     except NotFound:
         return await _page(request, user, thread_id, [_gone(thread_id)], gone=True)
@@ -87,7 +87,7 @@ async def html(request: HttpRequest, thread_id: UUID, message_id: UUID) -> HttpR
     def make(user_id: Any) -> str:
         return markdown.render(access.message(access.thread(user_id, thread_id), message_id).text)
 
-    database = request.scope["rejoin"].sources.database  # type: ignore[attr-defined]
+    database = process_of(request).sources.database
     try:
         viewer = await identity.of_request(database, request)
         return JsonResponse({"html": await database(make, viewer.pk)})

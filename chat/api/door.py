@@ -22,9 +22,8 @@ from ninja.utils import check_csrf
 from chat import frames, identity
 from chat.api.shapes import DESCRIPTION
 from chat.errors import BadFrame, BadMethod, BadRequest, ChatError, Forbidden, Internal, NotFound
-from chat.http import failure
+from chat.http import failure, process_of
 from chat.identity import Viewer
-from chat.process import Process
 from chat.protocol import MAX_COMMANDS_BODY, MAX_FRAME, clean
 
 log = logging.getLogger(__name__)
@@ -35,11 +34,6 @@ router = Router()
 COMMANDS = "commands"
 """The operation that takes such a list; the bodies of all others are as large as a frame at most."""
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
-
-
-def process_of(request: HttpRequest) -> Process:
-    """What this web process has."""
-    return cast("Process", request.scope["rejoin"])  # type: ignore[attr-defined]
 
 
 def viewer_of(request: HttpRequest) -> Viewer:

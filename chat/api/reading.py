@@ -12,19 +12,19 @@ from ninja.params.models import Query
 
 from chat import commands, export, frames
 from chat.api import examples
-from chat.api.door import answer, process_of, router, viewer_of
+from chat.api.door import answer, router, viewer_of
 from chat.api.shapes import Document, Messages, Runs, ThreadAsRead, Threads, offer
 from chat.errors import NotFound
-from chat.protocol import WINDOW
+from chat.http import process_of
+from chat.protocol import FOUND, MAX_FOUND, MAX_QUERY, MAX_WINDOW, WINDOW
 from chat.replication import listing
-from chat.replication.listing import SEARCH_PAGE, Listing
+from chat.replication.listing import Listing
 
 WHOLE = offer(Document, examples.DOCUMENT, NotFound)
 WHOLE["openapi_extra"]["responses"][200]["content"]["text/markdown"] = {
     "schema": {"type": "string"},
     "example": examples.MARKDOWN,
 }
-State = Literal["queued", "running", "completed", "stopped", "failed", "interrupted"]
 
 
 @router.get(
@@ -48,10 +48,10 @@ async def me(request: HttpRequest) -> HttpResponse:
 )
 async def threads(
     request: HttpRequest,
-    query: Annotated[str, Query(..., max_length=200, description="What title or texts have in them")] = "",
+    query: Annotated[str, Query(..., max_length=MAX_QUERY, description="What title or texts have in them")] = "",
     archived: Annotated[bool | None, Query(..., description="Only those that are, or are not; else all")] = None,
     before: Annotated[UUID | None, Query(..., description="The last thread of the page you have")] = None,
-    limit: Annotated[int, Query(..., ge=1, le=100)] = SEARCH_PAGE,
+    limit: Annotated[int, Query(..., ge=1, le=MAX_FOUND)] = FOUND,
 ) -> HttpResponse:
     """The latest first, a page at a time. To follow the list, follow the inbox."""
     database = process_of(request).sources.database
@@ -81,7 +81,7 @@ async def messages(
     request: HttpRequest,
     thread: UUID,
     before: Annotated[UUID | None, Query(..., description="The first message of the page you have")] = None,
-    limit: Annotated[int, Query(..., ge=1, le=200)] = WINDOW,
+    limit: Annotated[int, Query(..., ge=1, le=MAX_WINDOW)] = WINDOW,
 ) -> HttpResponse:
     """Its end, or what is before one of its messages: oldest first, as many as fit a frame. Of an answer that is being
     written, all that was said so far. Other branches are named by `siblings`; what waits, by the queued runs."""
@@ -112,9 +112,9 @@ async def message(request: HttpRequest, thread: UUID, message: UUID) -> HttpResp
 async def runs(
     request: HttpRequest,
     thread: UUID,
-    state: Annotated[tuple[State, ...], Query(..., description="Only those in these states")] = (),
+    state: Annotated[tuple[frames.RunState, ...], Query(..., description="Only those in these states")] = (),
     before: Annotated[UUID | None, Query(..., description="The last run of the page you have")] = None,
-    limit: Annotated[int, Query(..., ge=1, le=200)] = WINDOW,
+    limit: Annotated[int, Query(..., ge=1, le=MAX_WINDOW)] = WINDOW,
 ) -> HttpResponse:
     """The latest first, a page at a time."""
     database = process_of(request).sources.database

@@ -11,10 +11,11 @@ from ninja.params.models import Body, Path, Query
 from ninja.utils import contribute_operation_args
 
 from chat import commands, conf, frames
-from chat.api.door import COMMANDS, answer, process_of, router, viewer_of
+from chat.api.door import COMMANDS, answer, router, viewer_of
 from chat.api.examples import COMMAND, MESSAGE, OTHER, RUN, THREAD
 from chat.api.shapes import Answer, Batch, Replies, body, offer
 from chat.errors import BadRequest, ChatError, Conflict, Forbidden, Internal, NotFound, TooLarge, Unsupported
+from chat.http import process_of
 from chat.protocol import MAX_COMMANDS
 
 log = logging.getLogger(__name__)

@@ -20,14 +20,12 @@ from chat.database import Database, snapshot
 from chat.fold import Fold
 from chat.frames import FoundItem, MessageRow, RunRow, ThreadRow
 from chat.models import Message, Run, Thread
-from chat.protocol import FRAME_ROOM
+from chat.protocol import FOUND, FRAME_ROOM
 from chat.replication.batches import goes_on
 from chat.replication.catchup import READ_AGAIN, ROW_SIZE, Running
 from chat.replication.rows import inbox_item, message_rows, run_rows, thread_row
 from chat.runlog.base import RunLog, RunLogUnavailable
 
-SEARCH_PAGE = 20
-"""Threads in one page of a search, unless told."""
 EXCERPT = 160
 """Characters of an excerpt, at most …"""
 BEFORE_MATCH = 40
@@ -49,7 +47,7 @@ class Listing:
 
 
 def search(
-    user_id: Any, query: str, before: UUID | None, archived: bool | None = None, limit: int = SEARCH_PAGE
+    user_id: Any, query: str, before: UUID | None, archived: bool | None = None, limit: int = FOUND
 ) -> dict[str, Any]:
     """Threads with the query in their title or in a message, the latest first, a page at a time (``before``: the last
     thread of the page before), each page as long as told and as fits a frame. What a message says around the query is

@@ -13,7 +13,7 @@ from chat.errors import BadRequest, ChatError, Conflict, NotFound
 from chat.fold import Fold
 from chat.generation import ledger
 from chat.models import Command, Inbox, Message, Run, Thread
-from chat.protocol import Cursor, text
+from chat.protocol import FOUND, Cursor, text
 from chat.replication import listing
 from chat.replication.inbox import read_inbox
 from tests.unit.chats import Chat, make_user
@@ -357,5 +357,5 @@ def test_search_comes_in_pages_that_together_are_everything_once(chat: Chat) -> 
         page = listing.search(chat.owner.pk, "river", before)
         found += [item["title"] for item in page["items"]]
         before, more = page["items"][-1]["id"], page["more"]
-        assert len(page["items"]) <= listing.SEARCH_PAGE
+        assert len(page["items"]) <= FOUND
     assert found == [f"river {n}" for n in reversed(range(45))]
