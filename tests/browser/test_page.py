@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, FloatRect, expect
+from playwright.sync_api import Browser, expect
 
 from chat.protocol import clean
-from tests.browser.conftest import Reader, texts, wait_for
+from tests.browser.conftest import Reader, texts
 from tests.browser.site import Site, ask, first_visit
 from tests.markdown.reading import shown
 from tests.servers.script import Script, full_text
@@ -189,10 +189,6 @@ def test_a_message_that_is_too_long_is_not_sent(reader: Reader) -> None:
     expect(reader.messages).to_have_count(0)
 
 
-def distance_from_end(reader: Reader) -> float:
-    return float(reader.page.evaluate("scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight"))
-
-
 def test_who_does_not_know_what_to_ask_takes_an_example(site: Site, reader: Reader) -> None:
     example = reader.page.locator("#prompts button").filter(has_text="What exactly does Stop do?")
     example.dblclick()
@@ -234,69 +230,6 @@ def rename(reader: Reader) -> None:
 def instruct(reader: Reader) -> None:
     reader.page.get_by_role("button", name="Options of this chat").click()
     reader.page.get_by_role("button", name="Instructions…").click()
-
-
-def test_the_end_stays_in_sight_until_the_reader_goes_up(site: Site, reader: Reader) -> None:
-    reader.say(ask(text="line\n\n" * 400, gate="half", after=300))
-    reader.sees("line\n\n" * 200)
-    wait_for(lambda: distance_from_end(reader) < 2, "the end to be in sight")
-    expect(reader.page.get_by_role("button", name="Jump to the latest")).to_be_hidden()
-    reader.messages.last.hover()
-    reader.page.mouse.wheel(0, -700)
-    expect(reader.page.get_by_role("button", name="Jump to the latest")).to_be_visible()
-    wait_for(lambda: distance_from_end(reader) >= 700, "the page to scroll")
-    top = reader.page.evaluate("scroller.scrollTop")
-    site.model.open_gate("half")
-    expect(reader.messages.last).to_have_attribute("data-status", "complete")
-    assert reader.page.evaluate("scroller.scrollTop") == top, "an answer that ends moves nobody"
-    reader.page.get_by_role("button", name="Jump to the latest").click()
-    wait_for(lambda: distance_from_end(reader) < 2, "the end to be in sight")
-
-
-def moved(before: FloatRect | None, now: FloatRect | None) -> int:
-    """Pixels down."""
-    assert before and now
-    return round(now["y"] - before["y"])
-
-
-def test_earlier_messages_come_when_scrolling_up_and_the_place_is_kept(site: Site, reader: Reader) -> None:
-    reader.say(ask(text="The seed"))
-    reader.sees("The seed")
-    reader.is_at_rest()
-    thread = reader.thread
-    site.manage("shell", "-v", "0", "-c", GROW.format(thread=thread))
-    reader.page.reload()
-    expect(reader.connection).to_have_text("Live")
-    expect(reader.messages).to_have_count(50)
-    wait_for(lambda: distance_from_end(reader) < 2, "the end to be in sight")
-    reader.messages.last.hover()
-    reader.page.mouse.wheel(0, -100)
-    reader.page.evaluate("scroller.scrollTop = 1000")
-    mark = reader.page.locator(f'[data-id="{reader.messages.nth(15).get_attribute("data-id")}"]')
-    place = mark.bounding_box()
-    reader.page.mouse.wheel(0, -300)
-    wait_for(lambda: reader.messages.count() > 50, "earlier messages")
-    wait_for(lambda: moved(place, mark.bounding_box()) == 300, "the wheel's 300 pixels, and no other movement")
-    while reader.page.locator("#earlier").is_visible():
-        reader.page.mouse.wheel(0, -2500)
-    expect(reader.messages).to_have_count(182)
-    numbers = [text.split()[-1] for text in texts(reader.page.locator("#log .message .text"))]
-    assert numbers[2:] == [str(number) for number in range(180)]
-
-
-GROW = """
-from chat.models import Message, Thread
-thread = Thread.objects.get(pk="{thread}")
-for number in range(180):
-    role = "user" if number % 2 == 0 else "assistant"
-    thread.version += 1
-    thread.head = Message.objects.create(
-        thread=thread, parent_id=thread.head_id, role=role, status="complete", text=f"message {{number}}",
-        version=thread.version,
-    )
-thread.row_version = thread.version
-thread.save()
-"""
 
 
 def test_on_a_phone_the_list_of_chats_lies_over_the_chat(site: Site, new_reader: Callable[..., Reader]) -> None:

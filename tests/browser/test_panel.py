@@ -22,6 +22,11 @@ PROVIDERS = {
         "path": "chat.providers.flow.FlowProvider",
         "options": {"phases": {"draft": "", "final": "Now better."}, "model": "local/"},
     },
+    "mixed": {
+        "path": "chat.providers.panel.PanelProvider",
+        "options": {"members": {"Ada": "local/", "Grace": "demo/"}},
+    },
+    "demo": {"path": "chat.providers.demo.DemoProvider", "options": {"rate": 5000, "delay": 0, "tokens": 3000}},
     "local": {"path": "chat.providers.openai.OpenAIProvider", "options": {"model": "scripted", "max_retries": 0}},
 }
 
@@ -48,6 +53,21 @@ def test_two_authors_are_read_side_by_side_while_they_write(site: Site, reader: 
     reader.page.set_viewport_size({"width": 390, "height": 844})
     above, below = (reader.messages.nth(at).bounding_box() for at in (1, 2))
     assert above and below and above["x"] == below["x"] and above["y"] + above["height"] <= below["y"]
+
+
+def test_who_still_writes_is_in_sight_though_another_has_written_more(site: Site, reader: Reader) -> None:
+    lines = [f"line {number}." for number in range(80)]
+    reader.page.get_by_label("Model").select_option("mixed/all")
+    reader.say(ask(text="\n\n".join(lines), size=1, gate="half", after=len("\n\n".join(lines[:40]))))
+    ada, grace = reader.messages.nth(1), reader.messages.nth(2)
+    expect(grace).to_have_attribute("data-status", "complete")
+    expect(ada.get_by_text("line 39.")).to_be_in_viewport()
+    bottoms = [box["y"] + box["height"] for one in (ada, grace) if (box := one.locator(".text").bounding_box())]
+    assert bottoms[0] + 500 < bottoms[1]
+    site.model.open_gate("half")
+    reader.is_at_rest()
+    expect(ada.get_by_text("line 79.")).to_be_in_viewport()
+    expect(reader.page.get_by_role("button", name="Jump to the latest")).to_be_visible()
 
 
 def test_one_that_fails_says_why_beside_the_one_that_answers(site: Site, reader: Reader) -> None:

@@ -96,7 +96,12 @@ export class ThreadView {
   /** Let a message be edited in its place. `done(text)` as in message-view.js. */
   edit(id, { limit, done }) {
     const message = this.#transcript.messages.get(id);
-    this.#views.get(id)?.edit(this.nodes.editor, message.text, { limit, done });
+    const close = (text) => {
+      if (text === null) this.#scroll.settle();
+      else this.#scroll.toEnd(); // where the new answer will be
+      done(text);
+    };
+    this.#views.get(id)?.edit(this.nodes.editor, message.text, { limit, done: close });
   }
 
   /** Show how an answer was made, or do so no longer. */
