@@ -124,7 +124,12 @@ def database(url: str) -> dict[str, Any]:
             "PORT": parts.port or "",
             "CONN_MAX_AGE": 0,  # the pool keeps the connections
             "CONN_HEALTH_CHECKS": True,  # and may have kept them over a restart of the server
-            "OPTIONS": {"pool": {"min_size": 1, "max_size": 16, "timeout": 10}, **dict(parse_qsl(parts.query))},
+            "OPTIONS": {
+                "pool": {"min_size": 1, "max_size": 16, "timeout": 10},
+                # Who stalls in the middle of a transaction, or whose machine is gone, does not keep its locks.
+                "options": "-c idle_in_transaction_session_timeout=10s -c lock_timeout=5s",
+                **dict(parse_qsl(parts.query)),
+            },
         }
     raise ImproperlyConfigured("REJOIN_DATABASE_URL must begin with postgresql:// or sqlite:///.")
 

@@ -6,7 +6,7 @@ False. Lease times come from the database's clock (``now`` is an expression, so 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -79,14 +79,15 @@ class Times:
     last: datetime | None = None
 
 
-def claimable(limit: int) -> list[UUID]:
-    """Runs that may be claimed now, longest waiting first."""
-    return list(Run.objects.claimable(conf.MAX_RUNNING).values_list("pk", flat=True)[:limit])
+def claimable(limit: int, passed: Collection[UUID] = ()) -> list[UUID]:
+    """Runs that may be claimed now, longest waiting first, but for those in ``passed``."""
+    waiting = Run.objects.claimable(conf.MAX_RUNNING).exclude(pk__in=passed)
+    return list(waiting.values_list("pk", flat=True)[:limit])
 
 
 def claim(run_id: UUID, owner: str, now: Any = None) -> Claim | None:
-    """Take a queued run: its message gets its place on the path, its prompt is built. None: somebody else was first, or
-    its owner has enough running."""
+    """Take a queued run: its message gets its place on the path, its prompt is built. None: somebody else was first,
+    its owner has enough running, or its thread is locked."""
     try:
         with transaction.atomic():
             return _claim(run_id, owner, Now() if now is None else now)
@@ -95,7 +96,7 @@ def claim(run_id: UUID, owner: str, now: Any = None) -> Claim | None:
 
 
 def _claim(run_id: UUID, owner: str, now: Any) -> Claim | None:
-    thread = _lock_thread(run_id)
+    thread = _lock_thread(run_id, wait=False)
     run = Run.objects.filter(pk=run_id, state=Run.State.QUEUED).select_related("prompt").first()
     if thread is None or run is None:
         return None
@@ -267,7 +268,7 @@ def requeue(run_id: UUID, lease: int) -> Announcement | None:
     """The run had said nothing: it waits again, at its old place. None: the lease is lost."""
     with transaction.atomic():
         thread = _lock_thread(run_id)
-        run = Run.objects.held(run_id, lease).filter(stop__isnull=True).first()
+        run = Run.objects.held(run_id, lease).filter(stop__isnull=True).select_for_update().first()
         if thread is None or run is None:
             return None
         thread.version += 1
@@ -283,9 +284,10 @@ def requeue(run_id: UUID, lease: int) -> Announcement | None:
 
 @dataclass(frozen=True)
 class Renewed:
-    """The runs that are still ours, and those of them that somebody asked to stop."""
+    """The runs that are still ours; those of them whose lease lasts longer now; those that somebody asked to stop."""
 
     held: frozenset[UUID]
+    pushed: frozenset[UUID]
     stopped: frozenset[UUID]
 
 
@@ -295,13 +297,14 @@ def renew(owner: str, leases: Mapping[UUID, int], now: Any = None) -> Renewed:
         at = Now() if now is None else now
         Worker.objects.update_or_create(name=owner, defaults={"seen_at": at})
         if not leases:
-            return Renewed(frozenset(), frozenset())
-        Run.objects.renew(owner, leases, conf.LEASE, now)
+            return Renewed(frozenset(), frozenset(), frozenset())
+        pushed = Run.objects.renew(owner, leases, conf.LEASE, now)
         ours = Run.objects.filter(pk__in=list(leases), lease_owner=owner, state=Run.State.RUNNING)
         found = ours.values_list("pk", "lease", "stop")
         # A worker may have claimed again what it had lost: only the newer lease is held.
         held = {run: stop for run, lease, stop in found if lease == leases[run]}
-        return Renewed(frozenset(held), frozenset(run for run, stop in held.items() if stop is not None))
+        stopped = (run for run, stop in held.items() if stop is not None)
+        return Renewed(frozenset(held), frozenset(pushed) & frozenset(held), frozenset(stopped))
 
 
 def orphan(prefix: str) -> None:
@@ -321,10 +324,11 @@ def expired(now: Any = None) -> list[UUID]:
 
 
 def take_over(run_id: UUID, owner: str, now: Any = None) -> Takeover | None:
-    """Win the lease of a run whose worker is dead. None: it is not, or somebody else has won."""
+    """Win the lease of a run whose worker is dead. None: it is not, somebody else has won, or thread or run are locked:
+    by a worker that is in the middle of a checkpoint, of which text and seq are to be read together."""
     with transaction.atomic():
-        thread = _lock_thread(run_id)
-        run = Run.objects.expired(now).filter(pk=run_id).first()
+        thread = _lock_thread(run_id, wait=False)
+        run = Run.objects.expired(now).filter(pk=run_id).select_for_update(skip_locked=True).first()
         if thread is None or run is None:
             return None
         run.lease += 1
@@ -381,9 +385,11 @@ def unserved(now: Any = None) -> list[Announcement]:
     return announcements
 
 
-def _lock_thread(run_id: UUID) -> Thread | None:
-    """The run's thread, locked: always first, so that no two transactions wait for each other."""
-    return Thread.objects.select_for_update().filter(pk__in=Run.objects.filter(pk=run_id).values("thread")).first()
+def _lock_thread(run_id: UUID, *, wait: bool = True) -> Thread | None:
+    """The run's thread, locked: always first, so that no two transactions wait for each other. Who has other runs to
+    look at does not wait for it: None, if it is locked."""
+    rows = Thread.objects.select_for_update(skip_locked=not wait)
+    return rows.filter(pk__in=Run.objects.filter(pk=run_id).values("thread")).first()
 
 
 def _announce(thread: Thread, *, look: bool = False) -> Announcement:

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 TICK = 0.25
 """Seconds between two looks at which checkpoints are due."""
+AGAIN = 0.25
+"""Seconds until what could not be claimed, for somebody was at it, is looked at again."""
 SILENCE = 1.0
 """A run that has appended nothing for so many seconds is asked for its stop flag."""
 
@@ -148,19 +150,24 @@ class Worker:
                 await asyncio.sleep(0.5)
 
     async def _claim_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        passed: set[UUID] = set()
         while (free := conf.WORKER_RUNS - len(self._engines)) > 0:
-            taken = 0
-            for run in await self._database(ledger.claimable, min(free, 20)):
+            found = await self._database(ledger.claimable, min(free, 20), passed)
+            for run in found:
                 async with self._claiming:
                     if self._draining:
                         return
-                    begun = asyncio.get_running_loop().time()
+                    begun = loop.time()
                     claim = await self._database(ledger.claim, run, self.name, self._now)
                     if claim is not None:
-                        taken += 1
                         self._start(claim, begun)
-            if not taken:
-                return
+                    else:
+                        passed.add(run)
+            if not found:
+                break
+        if passed:  # they were another's, or their threads were locked
+            loop.call_later(AGAIN, self._look.set)
 
     def _start(self, claim: ledger.Claim, begun: float) -> None:
         provider, model = self._providers.choose(claim.conversation.model)
@@ -210,9 +217,9 @@ class Worker:
         leases = {run: engine.claim.lease for run, engine in engines.items()}
         renewed = await self._database(ledger.renew, self.name, leases, self._now)
         for run, engine in engines.items():
-            if run in renewed.held:
+            if run in renewed.pushed:
                 engine.stream.deadline = begun + conf.LEASE
-            elif self._engines.get(run) is engine:
+            elif run not in renewed.held and self._engines.get(run) is engine:
                 engine.stream.give_up()
             if run in renewed.stopped:
                 engine.stream.stopping.set()
@@ -233,8 +240,9 @@ class Worker:
             renewed = await self._database(ledger.renew, self.name, {run: stream.lease}, self._now)
         except DatabaseError:
             return False
-        if run not in renewed.held:
-            stream.give_up()
+        if run not in renewed.pushed:
+            if run not in renewed.held:
+                stream.give_up()
             return False
         stream.deadline = begun + conf.LEASE
         return True

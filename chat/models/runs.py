@@ -53,12 +53,14 @@ class RunQuerySet(models.QuerySet["Run"]):
         """The running run, if this lease number is still the one that may write it: every write compares and sets."""
         return self.filter(pk=run, lease=lease, state=Run.State.RUNNING)
 
-    def renew(self, owner: str, runs: Iterable[uuid.UUID], lease_seconds: float, now: Any = None) -> int:
-        """Push out the expiry of all runs that ``owner`` holds, in one UPDATE. Returns how many."""
+    def renew(self, owner: str, runs: Iterable[uuid.UUID], lease_seconds: float, now: Any = None) -> list[uuid.UUID]:
+        """Push out the expiry of the runs that ``owner`` holds, in one UPDATE. Returns those that were: one whose row
+        somebody has locked is left to the next time, as it must not keep all others waiting."""
+        ours = self.filter(pk__in=list(runs), lease_owner=owner, state=Run.State.RUNNING)
+        free = list(ours.select_for_update(skip_locked=True).values_list("pk", flat=True))
         now = Now() if now is None else now
-        return self.filter(pk__in=list(runs), lease_owner=owner, state=Run.State.RUNNING).update(
-            lease_expires_at=now + timedelta(seconds=lease_seconds)
-        )
+        self.filter(pk__in=free).update(lease_expires_at=now + timedelta(seconds=lease_seconds))
+        return free
 
     def expired(self, now: Any = None) -> RunQuerySet:
         """Running runs whose lease has run out, by the database's clock."""

@@ -12,10 +12,10 @@ from django.db.models.functions import Now
 from chat.fold import Answer, Fold
 from chat.generation import ledger
 from chat.generation.ledger import Claim
-from chat.models import Run, Thread, Worker
+from chat.models import Message, Run, Thread, Worker
 from chat.protocol import LEASE_SPAN, reasoning, start, text
 from tests.unit.chats import Chat
-from tests.unit.concurrency import together
+from tests.unit.concurrency import held_open, together
 
 LATER = Now() + timedelta(seconds=60)
 
@@ -70,6 +70,48 @@ def test_of_many_sweepers_one_wins_the_takeover(either_database: str) -> None:
     # Each sees the clock 20 s ahead; the winner's lease lasts 15 s from there.
     [won] = [result for result in results if result is not None]
     assert (won.lease, Run.objects.get(pk=claim.run).lease) == (2, 2)
+
+
+def test_a_run_whose_worker_is_in_the_middle_of_a_checkpoint_is_not_taken_over(postgres: object) -> None:
+    """Its text would be read as of the checkpoint and its seq as of before: what lies between would come twice."""
+    chat = Chat()
+    claim = claimed(chat)
+    answer = chat.begin(claim)
+    said = folded(claim, text(str(answer), "said so far"))
+
+    def move_seq() -> None:
+        assert Run.objects.held(claim.run, claim.lease).update(seq=said.seq)
+
+    def write_text() -> None:
+        Message.objects.filter(pk=answer).update(text="said so far", seq=said.seq)
+
+    with held_open(move_seq, write_text):
+        assert ledger.take_over(claim.run, "sweeper", LATER) is None
+    taken = taken_over(claim)
+    assert (taken.seq, taken.held[str(answer)].text) == (said.seq, "said so far")
+
+
+def test_a_locked_run_keeps_no_other_from_being_renewed(postgres: object) -> None:
+    locked, free = Chat(), Chat()
+    claims = [claimed(chat) for chat in (locked, free)]
+    runs = {claim.run: claim.lease for claim in claims}
+    with held_open(lambda: Run.objects.select_for_update().get(pk=claims[0].run)):
+        renewed = ledger.renew("worker", runs)
+    assert (renewed.held, renewed.pushed) == (set(runs), {claims[1].run})
+    assert ledger.renew("worker", runs).pushed == set(runs)
+
+
+def test_a_locked_thread_keeps_no_other_from_being_claimed_or_settled(postgres: object) -> None:
+    locked, waiting = Chat(), Chat()
+    first, second = locked.send(), waiting.send()
+    with held_open(lambda: Thread.objects.select_for_update().get(pk=locked.id)):
+        assert ledger.claim(first.run, "worker") is None
+        assert ledger.claimable(10, {first.run}) == [second.run]
+        assert ledger.claim(second.run, "worker") is not None
+    assert ledger.claimable(10) == [first.run]
+    claim = locked.claim(first.run)
+    with held_open(lambda: Thread.objects.select_for_update().get(pk=locked.id)):
+        assert ledger.take_over(claim.run, "sweeper", LATER) is None
 
 
 def test_a_takeover_knows_what_the_database_has_of_the_run(chat: Chat) -> None:
@@ -127,7 +169,7 @@ def test_renewing_says_which_runs_are_still_held_and_which_were_stopped(either_d
     two.stop(claims[1].run)
     taken_over(claims[2])
     renewed = ledger.renew("worker", {claim.run: claim.lease for claim in claims})
-    assert renewed.held == {claims[0].run, claims[1].run}
+    assert renewed.held == renewed.pushed == {claims[0].run, claims[1].run}
     assert renewed.stopped == {claims[1].run}
 
 

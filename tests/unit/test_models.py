@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from django.apps import apps
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -173,7 +173,8 @@ def test_renewing_reaches_the_owners_running_runs_only(either_database: str) -> 
     mine, theirs, waiting = Chat(), Chat(), Chat()
     claims = [mine.claim(mine.send().run, "me"), theirs.claim(theirs.send().run, "they")]
     runs = [*(claim.run for claim in claims), waiting.send().run]
-    assert Run.objects.renew("me", runs, 100) == 1
+    with transaction.atomic():
+        assert Run.objects.renew("me", runs, 100) == [claims[0].run]
     assert [found.pk for found in Run.objects.expired(Now() + timedelta(seconds=50))] == [claims[1].run]
 
 
