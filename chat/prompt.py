@@ -28,7 +28,7 @@ def build(thread: Thread, run: Run) -> tuple[Conversation, int]:
     ]
     others = Message.objects.filter(parent=run.prompt_id, role=Message.Role.ASSISTANT).exclude(run=run)
     if run.continues is not None:  # as many as there were when it began
-        others = others.filter(created_at__lt=run.continues.created_at)
+        others = others.filter(placed__lt=run.continues.placed)
     system_prompt = thread.system_prompt or conf.SYSTEM_PROMPT
     note = len(authors.NOTE) if authors.several(turns) else 0
     kept = _within(turns, conf.PROMPT_BUDGET - len(system_prompt) - note)

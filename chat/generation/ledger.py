@@ -111,7 +111,7 @@ def _claim(run_id: UUID, owner: str, now: Any) -> Claim | None:
     if asked.status == Message.Status.QUEUED:
         asked.parent_id, asked.after = asked.place(), None
         asked.status = Message.Status.COMPLETE
-        asked.version = thread.version
+        asked.version = asked.placed = thread.version
         asked.save()
         _renumber_siblings(thread, asked)
         if asked.branch or thread.head_id == asked.parent_id:
@@ -160,8 +160,8 @@ def begin(run_id: UUID, lease: int, message_id: UUID, parent_id: UUID | None, au
         if parent_id is not None and not thread.messages.placed().filter(pk=parent_id).exists():
             raise ValueError("The parent is no message of the thread.")
         if message is None:
-            last = answers.order_by("created_at", "id").last()
-            message = Message(pk=message_id, thread=thread, run=run)
+            last = answers.order_by(*Message.BY_PLACE).last()
+            message = Message(pk=message_id, thread=thread, run=run, placed=thread.version + 1)
             message.parent_id = parent_id or (last.pk if last else run.prompt_id)
         thread.version += 1
         run.version = thread.version

@@ -118,7 +118,8 @@ class MessageQuerySet(models.QuerySet["Message"]):
         rows = self.raw(
             f"WITH RECURSIVE below(id) AS (SELECT id FROM {table} WHERE id = %s UNION ALL "
             f"SELECT m.id FROM {table} m JOIN below ON m.parent_id = below.id) "
-            f"SELECT m.id, m.parent_id FROM {table} m JOIN below ON m.id = below.id ORDER BY m.created_at, m.id",
+            f"SELECT m.id, m.parent_id FROM {table} m JOIN below ON m.id = below.id "
+            "ORDER BY m.placed, m.created_at, m.id",
             [Message._meta.pk.get_db_prep_value(top, _connection(self))],
         )
         return list(rows)
@@ -151,6 +152,8 @@ class Message(Timestamped):
         FAILED = "failed"
 
     UNPLACED = (Status.QUEUED, Status.UNQUEUED)
+    BY_PLACE = ("placed", "created_at", "id")
+    """The order of siblings, and of a run's answers."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     thread = models.ForeignKey(Thread, on_delete=models.CASCADE, related_name="messages")
@@ -159,6 +162,8 @@ class Message(Timestamped):
     """While queued: what it was written after. Its parent is the end of what has been put there by its claim …"""
     branch = models.BooleanField(default=False)
     """… unless it begins a branch: then ``after`` itself."""
+    placed = models.PositiveBigIntegerField(default=0, db_default=0)
+    """The thread's version when it got its place: clocks are set back, and differ between machines; this only rises."""
     role = models.CharField(max_length=10, choices=Role)
     author = models.CharField(max_length=200, blank=True)
     status = models.CharField(max_length=10, choices=Status)

@@ -131,7 +131,7 @@ def read(user_id: Any, thread_id: UUID, cursor: Cursor, view: Window | None) -> 
         to, more = _page_end(messages, runs, thread.version)
         rows = message_rows(
             thread,
-            found := list(messages.filter(version__lte=to).order_by("version", "created_at", "id")),
+            found := list(messages.filter(version__lte=to).order_by("version", *Message.BY_PLACE)),
             known=[message.pk for message in found if _has_whole(cursor, message)],
         )
         found_runs = list(runs.filter(version__lte=to).order_by("version", "created_at"))
@@ -147,7 +147,7 @@ def read(user_id: Any, thread_id: UUID, cursor: Cursor, view: Window | None) -> 
             change["row"] = thread_row(thread)
         live = None
         if running is not None and not more:
-            own = Message.objects.filter(run=running, role=Message.Role.ASSISTANT).order_by("created_at", "id")
+            own = Message.objects.filter(run=running, role=Message.Role.ASSISTANT).order_by(*Message.BY_PLACE)
             live = Running(str(running.pk), running.seq, message_rows(thread, own))
         ended = [str(run.pk) for run in found_runs if run.state in Run.FINAL]
         return Snapshot(cursor.version, to, change, ended, live, more)

@@ -63,9 +63,9 @@ def message_rows(thread: Thread, messages: Iterable[Message], *, known: Iterable
     parents = {message.parent_id for message in messages if message.parent_id}
     siblings = Message.objects.filter(thread=thread).placed()
     if any(message.parent_id is None for message in messages):
-        roots = siblings.filter(parent=None).order_by("created_at", "id").values_list("pk", flat=True)
+        roots = siblings.filter(parent=None).order_by(*Message.BY_PLACE).values_list("pk", flat=True)
         children[None] = [str(pk) for pk in roots]
-    for pk, parent in siblings.filter(parent__in=parents).order_by("created_at", "id").values_list("pk", "parent"):
+    for pk, parent in siblings.filter(parent__in=parents).order_by(*Message.BY_PLACE).values_list("pk", "parent"):
         children[parent].append(str(pk))
     rows: list[MessageRow] = []
     for message in messages:
@@ -99,7 +99,7 @@ def run_rows(thread: Thread, runs: Iterable[Run]) -> list[RunRow]:
     runs = list(runs)
     messages: dict[UUID | None, list[str]] = defaultdict(list)
     answers = Message.objects.filter(thread=thread, role=Message.Role.ASSISTANT, run__in=[run.pk for run in runs])
-    for pk, run_id in answers.order_by("created_at", "id").values_list("pk", "run"):
+    for pk, run_id in answers.order_by(*Message.BY_PLACE).values_list("pk", "run"):
         messages[run_id].append(str(pk))
     queue: list[UUID] = []
     if any(run.state == Run.State.QUEUED for run in runs):

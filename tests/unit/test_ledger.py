@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from chat.errors import ProviderTimeout
 from chat.fold import Fold
@@ -55,8 +57,10 @@ def test_of_many_workers_one_wins_the_claim(either_database: str) -> None:
 def test_of_two_runs_in_a_thread_the_first_is_claimed_though_both_are_tried(either_database: str) -> None:
     chat = Chat()
     turn, first, second = chat.turn(), chat.send(), chat.send()
-    claims = together(*[lambda run=run: ledger.claim(run, "worker") for run in (second.run, first.run)] * 2)
-    assert [claim.run for claim in claims if claim is not None] == [first.run]
+    tries = together(*[lambda run=run: ledger.claim(run, "worker") for run in (second.run, first.run)] * 2)
+    # Who finds the thread locked does not wait: where those who tried the second came first, it is tried again.
+    claims = [claim for claim in tries if claim is not None] or [chat.claim(first.run)]
+    assert [claim.run for claim in claims] == [first.run]
     assert chat.path() == [turn.message, turn.answer, first.message]
 
 
@@ -297,3 +301,37 @@ def test_a_run_that_answers_again_and_says_nothing_leaves_the_first_answer_on_sc
     assert chat.path() == [turn.message]
     chat.finish(claim, {}, "failed", error_code="provider_unavailable")
     assert chat.path() == [turn.message, turn.answer]
+
+
+# -------------------------------------------------------------------------------------------------------------- clocks
+
+
+@pytest.fixture
+def slow_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Sets the machine's clock back by a minute, when it is called."""
+    now = timezone.now
+    return lambda: monkeypatch.setattr(timezone, "now", lambda: now() - timedelta(minutes=1))
+
+
+def test_a_clock_that_is_set_back_leaves_the_phases_of_an_answer_in_their_order(
+    chat: Chat, slow_clock: Callable[[], None]
+) -> None:
+    claim = chat.claim(chat.send("question").run)
+    draft = chat.begin(claim, 0)
+    slow_clock()
+    critique, final = chat.begin(claim, 1), chat.begin(claim, 2)
+    chat.finish(claim, {draft: "draft", critique: "critique", final: "final"})
+    assert chat.texts() == ["question", "draft", "critique", "final"]
+
+
+def test_what_waits_comes_after_the_newest_answer_though_its_worker_has_a_slow_clock(
+    chat: Chat, slow_clock: Callable[[], None]
+) -> None:
+    turn = chat.turn("question", "old answer")
+    again = chat.regenerate(turn.answer)
+    waiting = chat.send("and then?")
+    slow_clock()
+    chat.answered(again, "new answer")
+    claim = chat.claim(waiting.run)
+    assert [turn.text for turn in claim.conversation.turns] == ["question", "new answer", "and then?"]
+    assert chat.texts() == ["question", "new answer", "and then?"]
