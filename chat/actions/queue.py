@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -66,16 +67,28 @@ def put_message(thread: Thread, message: Message, run: Run, *, place: int | None
     message.save(update_fields=["run", "updated_at"])
 
 
-def put_ahead(thread: Thread, message: Message, run: Run) -> None:
-    """Queue a message before all that waits; what would have come where it comes, comes after it."""
-    runs = waiting(thread)
-    put_message(thread, message, run, place=runs[0].place - 1 if runs else None)
-    if not runs or message.branch:
+def put_ahead(thread: Thread, message: Message, run: Run, runs: list[Run]) -> None:
+    """Queue a message before these, which are the last that wait. What would have come where it comes, comes after
+    it."""
+    if not runs:
+        put_message(thread, message, run)
         return
-    first = runs[0].prompt
-    if first.status == Message.Status.QUEUED and not first.branch and first.place() == message.place():
-        first.after, first.version = message, thread.version
-        first.save(update_fields=["after", "version", "updated_at"])
+    next_run = runs[0]
+    Run.objects.filter(pk__in=[waits.pk for waits in runs]).update(place=F("place") + 1)
+    put_message(thread, message, run, place=next_run.place)
+    follower = next_run.prompt
+    if message.branch or follower.status != Message.Status.QUEUED or follower.branch:
+        return
+    if follower.place() == message.place():
+        follower.after, follower.version = message, thread.version
+        follower.save(update_fields=["after", "version", "updated_at"])
+
+
+def branches(runs: list[Run]) -> int:
+    """How many of those that wait come before a message that interrupts: all up to the last one that begins a branch.
+    That one takes the reader along, and what came before it would be hidden on the path that it leaves."""
+    begins = [run.prompt.status == Message.Status.QUEUED and run.prompt.branch for run in runs]
+    return len(runs) - begins[::-1].index(True) if True in begins else 0
 
 
 def replace(thread: Thread, run: Run, message: Message, by: Run) -> None:
@@ -118,7 +131,8 @@ def _let_go(thread: Thread, run: Run) -> None:
     as it is without it."""
     runs = waiting(thread)
     at = [waits.pk for waits in runs].index(run.pk)
-    for follower in (waits.prompt for waits in runs[at + 1 : at + 2]):
+    for follower in (waits.prompt for waits in runs[at + 1 :]):
         if follower.status == Message.Status.QUEUED and not follower.branch and follower.after_id == run.prompt_id:
             follower.after_id, follower.version = end(thread, runs[:at]), thread.version
             follower.save(update_fields=["after", "version", "updated_at"])
+            return  # what comes next comes after it

@@ -47,11 +47,12 @@ def record(run: Run, seen: Seen | None) -> None:
 def interrupt(thread: Thread, seen: Seen | None) -> UUID | None:
     """What is being said ends where it was seen; returns the run that runs, for its worker to hear of it.
 
-    If it has ended since, the cut still happens, unless the thread has gone on. What waits to be tried again, or to go
-    on with the path's end, is given up: the message that interrupts comes after it as it is.
+    If it has ended since, the cut still happens, unless the thread has gone on. A run that waits at a message which has
+    its place (to be tried again, to go on with the path's end, to answer it anew) is given up: the message that
+    interrupts comes after the path as it is.
     """
     for run in queue.waiting(thread):
-        if run.attempts or run.continues_id:
+        if run.prompt.status != Message.Status.QUEUED:
             queue.take_back(thread, run)
     running = Run.objects.running(thread)
     if running is not None:

@@ -25,10 +25,11 @@ def send(user_id: Any, command: frames.Send) -> Outcome:
     thread.version += 1
     ahead = command.on_busy == "interrupt"
     stop = stops.interrupt(thread, command.seen) if ahead else None
+    runs = queue.waiting(thread)
+    at = queue.branches(runs) if ahead else len(runs)
     message = Message(pk=command.message, text=command.text)
-    message.after_id, message.branch = _after(thread, command.parent, [] if ahead else queue.waiting(thread))
-    put = queue.put_ahead if ahead else queue.put_message
-    put(thread, message, Run(pk=command.run, model=command.model))
+    message.after_id, message.branch = _after(thread, command.parent, runs[:at])
+    queue.put_ahead(thread, message, Run(pk=command.run, model=command.model), runs[at:])
     if not thread.title:
         thread.title = _title(command.text)
         thread.row_version = thread.version

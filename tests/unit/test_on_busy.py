@@ -149,17 +149,36 @@ def test_when_what_interrupted_is_taken_back_the_queue_is_as_it_was(chat: Chat) 
     assert chat.texts() == ["one", "said", "two"]
 
 
-def test_a_branch_that_waits_stays_where_it_begins_when_something_goes_before_it(chat: Chat) -> None:
-    first, second = chat.turn("one"), chat.turn("two")
-    branch = chat.send("instead", parent=first.answer)
-    asked = interrupt(chat)
-    assert (chat.message(asked.message).after_id, chat.message(branch.message).after_id) == (
-        second.answer,
-        first.answer,
-    )
+def test_what_interrupts_comes_after_a_branch_that_waits_or_the_branch_would_hide_it(chat: Chat) -> None:
+    first, _ = chat.turn("one"), chat.turn("two")
+    branch, behind = chat.send("instead", parent=first.answer), chat.send("behind")
+    asked, last = interrupt(chat), interrupt(chat, "last")
+    assert order(chat) == ["instead", "last", "interrupting", "behind"]
+    assert chat.message(branch.message).after_id == first.answer
+    for run in (branch.run, last.run, asked.run, behind.run):
+        chat.answered(run)
+    assert chat.texts()[::2] == ["one", "instead", "last", "interrupting", "behind"]
+
+
+def test_an_edit_that_waits_is_not_overtaken(chat: Chat) -> None:
+    first = chat.turn("one")
+    claim = chat.claim(chat.send("two").run)
+    answer = chat.begin(claim)
+    edited = chat.edit(first.message, seen={answer: 0})
+    asked = interrupt(chat, seen={answer: 0})
+    chat.finish(claim, {answer: "said"})
+    chat.answered(edited.run)
     chat.answered(asked.run)
-    chat.claim(branch.run)
-    assert chat.path() == [first.message, first.answer, branch.message]
+    assert chat.path() == [edited.message, *chat.path()[1:2], asked.message, *chat.path()[3:]]
+
+
+def test_another_answer_that_waits_is_given_up_for_what_interrupts(chat: Chat) -> None:
+    turn = chat.turn("one")
+    again = chat.regenerate(turn.answer)
+    asked = interrupt(chat)
+    assert chat.run(again).state == "stopped"
+    chat.answered(asked.run)
+    assert chat.path()[:3] == [turn.message, turn.answer, asked.message]
 
 
 def test_with_nothing_that_runs_it_is_a_message_that_goes_first(chat: Chat) -> None:

@@ -170,3 +170,17 @@ def test_an_answer_that_waits_to_be_generated_again_below_is_taken_back(chat: Ch
     assert chat.run(below).state == "stopped"
     assert ledger.claimable(10) == [run]
     assert chat.message(second.message).status == "complete"
+
+
+def test_who_waits_behind_another_answer_that_is_taken_back_comes_after_the_first_one(chat: Chat) -> None:
+    """Also where something else, on another path, waits between the two."""
+    first = chat.turn("one", "first")
+    chat.answered(chat.regenerate(first.answer), "second")
+    elsewhere = chat.send("elsewhere")
+    chat.select(first.answer)
+    again = chat.regenerate(first.answer)
+    chat.send("further elsewhere", parent=elsewhere.message)
+    here = chat.send("here")
+    assert chat.message(here.message).after_id == first.message
+    chat.stop(again)
+    assert chat.message(here.message).after_id == first.answer
