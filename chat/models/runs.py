@@ -41,6 +41,12 @@ class RunQuerySet(models.QuerySet["Run"]):
         """The thread's runs that run or wait."""
         return self.filter(thread=thread, state__in=(Run.State.QUEUED, Run.State.RUNNING))
 
+    def around(self, messages: Iterable[uuid.UUID]) -> RunQuerySet:
+        """The runs that wrote these messages, and those that they prompted, whether they said a word or not."""
+        ids = list(messages)
+        wrote = Message.objects.filter(pk__in=ids).exclude(run=None).values("run")
+        return self.filter(Q(prompt__in=ids) | Q(pk__in=wrote))
+
     def running(self, thread: Thread) -> Run | None:
         """The thread's running run, locked until the transaction ends."""
         return self.filter(thread=thread, state=Run.State.RUNNING).select_for_update().first()

@@ -111,10 +111,11 @@ def _rows(thread: Thread, cursor: Cursor, view: Window | None) -> tuple[QuerySet
     messages = Message.objects.filter(thread=thread, version__gt=cursor.version)
     runs = Run.objects.filter(thread=thread, version__gt=cursor.version)
     if view is not None and cursor.version < view.version:
-        seen, later = list(view.messages), Q(version__gt=view.version)
+        later = Q(version__gt=view.version)
         active = Q(state__in=(Run.State.QUEUED, Run.State.RUNNING))
-        runs = runs.filter(Q(messages__in=seen) | active | later).distinct()
-        messages = messages.filter(Q(pk__in=seen) | later)
+        around = Run.objects.filter(thread=thread).around(view.messages).values("pk")
+        runs = runs.filter(Q(pk__in=around) | active | later)
+        messages = messages.filter(Q(pk__in=view.messages) | later)
     return messages, runs
 
 

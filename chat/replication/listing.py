@@ -125,7 +125,7 @@ def path(user_id: Any, thread_id: UUID, before: UUID | None, limit: int) -> List
         while first > 0 and (size := size + len(orjson.dumps(rows[first - 1])) + ROW_SIZE) <= FRAME_ROOM:
             first -= 1
         rows = rows[min(first, len(rows) - 1) :] if rows else []
-        runs = Run.objects.filter(messages__in=[row["id"] for row in rows]).distinct().order_by("version")
+        runs = thread.runs.around(UUID(row["id"]) for row in rows).order_by("version")
         return _listing(thread, rows, runs, len(earlier) > len(rows))
 
 
@@ -134,7 +134,7 @@ def message(user_id: Any, thread_id: UUID, message_id: UUID) -> Listing:
     with snapshot():
         thread = access.thread(user_id, thread_id)
         found = access.message(thread, message_id)
-        return _listing(thread, message_rows(thread, [found]), thread.runs.filter(messages=found))
+        return _listing(thread, message_rows(thread, [found]), thread.runs.around([found.pk]))
 
 
 def everything(user_id: Any, thread_id: UUID) -> Listing:

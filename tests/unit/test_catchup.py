@@ -13,7 +13,7 @@ from chat.fold import Fold
 from chat.generation import ledger
 from chat.models import Run
 from chat.protocol import LEASE_SPAN, Cursor, text
-from chat.replication import batches, catchup
+from chat.replication import batches, catchup, listing
 from chat.replication.catchup import Ahead
 from chat.runlog.base import Batch, Log, RunLogUnavailable
 from chat.runlog.memory import MemoryRunLog
@@ -86,7 +86,21 @@ async def test_the_window_and_what_follows_equal_the_end_of_a_fresh_view(story: 
         assert {pk: follower.view()["messages"][pk] for pk in fresh.messages} == fresh.view()["messages"], step
         assert {pk: follower.view()["runs"][pk] for pk in fresh.runs} == fresh.view()["runs"], step
         active = {pk for pk, run in follower.runs.items() if run["state"] in ("queued", "running")}
-        assert active <= set(fresh.runs), step
+        asked = {pk for pk, run in follower.runs.items() if run["prompt"] in fresh.messages}
+        assert active | asked <= set(fresh.runs), step
+
+
+async def test_a_run_that_failed_without_a_word_is_there_for_who_opens_the_chat_later(story: Story) -> None:
+    turn = await story.do(story.chat.turn)
+    follower = await story.catch_up(everything=False)
+    again = await story.do(story.chat.regenerate, turn.answer)
+    claim = await story.do(story.chat.claim, again)
+    await story.do(story.chat.finish, claim, {}, Run.State.FAILED, error_code="provider_unavailable")
+    await story.catch_up(follower, everything=False)
+    fresh = await story.catch_up(everything=False)
+    assert set(fresh.runs) == set(follower.runs) == {str(turn.run), str(again)}
+    found = await story.do(listing.path, story.chat.owner.pk, story.chat.id, None, 50)
+    assert {run["id"] for run in found.runs} == {str(turn.run), str(again)}
 
 
 # ------------------------------------------------------------------------------------------------ any cursor, one run
