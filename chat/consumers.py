@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
 from contextlib import suppress
 from typing import Any
@@ -42,6 +43,8 @@ CLOSE_PLAINLY = 1000
 """The one standard code that daphne's library sends: it refuses 1012 and 1013. A client comes back after this, too."""
 SEND_PATIENCE = 30.0
 """Seconds that one send may block before the socket is given up."""
+UNFORESEEN = random.SystemRandom()
+"""Steps heartbeats' numbers: no client works out the next one from those that it got."""
 SESSION_CHECK = 60.0
 """Seconds between two looks at whether the session still stands."""
 
@@ -57,7 +60,7 @@ class ChatConsumer(AsyncConsumer):
         loop = asyncio.get_running_loop()
         self._clock = loop.time
         now = loop.time()
-        self._flow = Flow(now)
+        self._flow = Flow(now, UNFORESEEN)
         self._bucket = Bucket(conf.RATE, conf.BURST, conf.BURST, now)
         self._bad = self._refused = 0
         self._going = asyncio.Event()
@@ -69,8 +72,9 @@ class ChatConsumer(AsyncConsumer):
         self._send_begun = now
         self._commands: deque[dict[str, Any]] = deque()
         self._working: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closed = self._given_up = False
         self._checked = now
+        self._task = asyncio.current_task()
         self._side: set[asyncio.Task[None]] = set()
         """What is done beside: a task that nobody refers to may vanish."""
         try:
@@ -83,6 +87,9 @@ class ChatConsumer(AsyncConsumer):
                     await self._connect()
                 elif kind == "websocket.disconnect":
                     break
+        except asyncio.CancelledError:
+            if not self._given_up:
+                raise
         finally:
             await self._end()
 
@@ -148,9 +155,10 @@ class ChatConsumer(AsyncConsumer):
 
     def _ack(self, n: int) -> bool:
         """Whether it answers a heartbeat that was not answered yet (any other counts like a command)."""
-        if n <= self._flow.acked:
+        was_paused = self._flow.paused
+        if not self._flow.ack(n):
             return False
-        if self._flow.ack(n):
+        if was_paused and not self._flow.paused:
             self._going.set()
             for attachment in self._attachments.values():
                 attachment.resume()
@@ -255,8 +263,9 @@ class ChatConsumer(AsyncConsumer):
 
     def tick(self, now: float) -> None:
         """Once a second: heartbeats for silence, the end of a pause or a send that lasts, the session's check."""
-        blocked = self._sending is not None and now - self._send_begun >= SEND_PATIENCE
-        if blocked or self._flow.given_up(now):
+        if self._sending is not None and now - self._send_begun >= SEND_PATIENCE:
+            self._give_up()
+        elif self._flow.given_up(now):
             self._spawn(self._close(CLOSE_UNANSWERED))
         elif self._flow.silent(now) and not self._flow.paused:
             self._beat()
@@ -276,6 +285,12 @@ class ChatConsumer(AsyncConsumer):
     async def restart(self) -> None:
         """The server ends: come back at once."""
         await self._close(CLOSE_RESTARTING)
+
+    def _give_up(self) -> None:
+        """Leave a socket that takes nothing any more: neither a close nor its disconnect would ever come through."""
+        if self._task is not None and not self._given_up:
+            self._given_up = True
+            self._task.cancel()
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)

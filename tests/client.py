@@ -107,7 +107,7 @@ class Client(ProductClient):
         self.closes: list[int] = []
         self.reading = asyncio.Event()
         self.reading.set()
-        self._beats = 0
+        self._beat = 0
         self._news = asyncio.Event()
 
     # connection ------------------------------------------------------------------------------------------------
@@ -211,12 +211,12 @@ class Client(ProductClient):
     def receive(self, frame: dict[str, Any]) -> None:
         kind = frame["type"]
         if kind == "welcome":
-            self._beats = 0
+            self._beat = 0
         elif kind == "heartbeat":
             self.counts.heartbeats += 1
-            self._beats += 1
-            if frame["n"] != self._beats:
-                raise Broken(f"heartbeat {self._beats} has the number {frame['n']}")
+            if frame["n"] <= self._beat:
+                raise Broken(f"the heartbeat after {self._beat} has the number {frame['n']}")
+            self._beat = frame["n"]
         elif kind == "reply":
             self._check_reply(frame)
         elif kind != "error" and (topic := frame.get("thread", INBOX)) not in self._attached:

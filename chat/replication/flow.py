@@ -2,23 +2,30 @@
 
 Heartbeats go out after so many bytes and after so much silence; each is answered by an ack. With four unanswered the
 socket is paused, until an ack comes; a socket that stays paused is closed. Pure: ``now`` is passed in, in seconds.
+
+Their numbers rise by steps of chance: who does not read can't answer them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, field
 
 from chat.protocol import HEARTBEAT_BYTES, HEARTBEAT_SILENCE, MAX_PAUSE, MAX_UNANSWERED
+
+STEP = 1 << 20
+"""A number is so much above the one before, at most: those of a year fit a float."""
 
 
 @dataclass
 class Flow:
-    """``beats`` heartbeats were sent, up to ``acked`` were answered."""
+    """The numbers of the heartbeats that were sent and not answered are in ``unanswered``, oldest first."""
 
     last: float
     """When something was last sent."""
-    beats: int = 0
-    acked: int = 0
+    rng: random.Random
+    number: int = 0
+    unanswered: list[int] = field(default_factory=list)
     size: int = 0
     """Bytes sent since the last heartbeat."""
     paused_at: float | None = None
@@ -35,21 +42,23 @@ class Flow:
 
     def beat(self, now: float) -> int:
         """A heartbeat is sent: returns its number. Look at :attr:`paused` afterwards."""
-        self.beats += 1
+        self.number += self.rng.randint(1, STEP)
+        self.unanswered.append(self.number)
         self.size = 0
         self.last = now
-        if self.beats - self.acked >= MAX_UNANSWERED and self.paused_at is None:
+        if len(self.unanswered) >= MAX_UNANSWERED and self.paused_at is None:
             self.paused_at = now
-        return self.beats
+        return self.number
 
     def ack(self, n: int) -> bool:
-        """Heartbeats up to ``n`` were answered. Returns whether this ends a pause. One that was not sent yet counts as
-        the last that was."""
-        self.acked = max(self.acked, min(n, self.beats))
-        if self.paused_at is not None and self.beats - self.acked < MAX_UNANSWERED:
+        """Heartbeats up to ``n`` were answered. False, and nothing happens, if there was none of that number, or it was
+        answered before. Look at :attr:`paused` afterwards."""
+        if n not in self.unanswered:
+            return False
+        del self.unanswered[: self.unanswered.index(n) + 1]
+        if len(self.unanswered) < MAX_UNANSWERED:
             self.paused_at = None
-            return True
-        return False
+        return True
 
     @property
     def paused(self) -> bool:

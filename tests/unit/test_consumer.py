@@ -217,10 +217,9 @@ async def test_a_flood_of_acks_is_one_too(settings: Any, opens: Opens, owned: Ch
 async def test_acks_of_heartbeats_cost_nothing(settings: Any, opens: Opens, owned: Chat) -> None:
     settings.REJOIN_BURST, settings.REJOIN_RATE = 2, 0.001
     socket = await opens(owned.owner)
-    for n in range(1, 11):
+    for _ in range(10):
         socket.tick(HEARTBEAT_SILENCE)
-        assert (await socket.next())["n"] == n
-        await socket.write(json.dumps({"type": "ack", "n": n}))
+        await socket.write(json.dumps({"type": "ack", "n": (await socket.next())["n"]}))
     assert "items" in await socket.do("search", query="x")
 
 

@@ -8,9 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings
 
 from chat import frames
 from chat.announcement import Announcement
+from chat.consumers import SEND_PATIENCE
 from chat.process import Process
 from chat.protocol import (
     CLOSE_UNANSWERED,
@@ -18,11 +21,13 @@ from chat.protocol import (
     MAX_FRAME,
     MAX_PAUSE,
     MAX_UNANSWERED,
+    PROTOCOL,
     text,
 )
+from chat.routing import websockets
 from chat.runlog.base import Append, Batch
 from tests.unit.chats import Chat, in_database, until
-from tests.unit.sockets import Opens, Socket, attached
+from tests.unit.sockets import Opens, Socket, attached, sign_in
 
 
 async def test_silence_is_broken_by_a_heartbeat(socket: Socket) -> None:
@@ -30,7 +35,7 @@ async def test_silence_is_broken_by_a_heartbeat(socket: Socket) -> None:
     assert await socket.silent()
     socket.tick(HEARTBEAT_SILENCE)
     event = await socket.next()
-    assert (event["type"], event["n"]) == ("heartbeat", 1)
+    assert event["type"] == "heartbeat"
 
 
 async def spoken(owned: Chat, process: Process, count: int, size: int = 10_000, character: str = "x") -> None:
@@ -120,11 +125,56 @@ async def test_an_attach_of_who_is_paused_waits_too(socket: Socket, owned: Chat)
 
 
 async def test_an_ack_of_what_was_never_sent_pauses_nobody_and_buys_nothing(socket: Socket) -> None:
-    await socket.write('{"type": "ack", "n": 1000}')
-    await asyncio.sleep(0.05)
+    for n in (1, 4, 1000, 10**9):
+        await socket.write(json.dumps({"type": "ack", "n": n}))
     await pause(socket)
+    await socket.write('{"type": "ack", "n": 1000000000}')
+    assert await socket.silent()
     socket.tick(MAX_PAUSE)
     assert (await socket.next())["code"] == CLOSE_UNANSWERED
+
+
+async def test_a_socket_that_takes_nothing_any_more_is_given_up_with_all_it_had(process: Process, owned: Chat) -> None:
+    """As behind a server whose buffer is full: no close comes through, and nobody tells that the client is gone."""
+    incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    stuck = asyncio.Event()
+
+    async def send(message: dict[str, Any]) -> None:
+        if "welcome" not in message.get("text", "welcome"):
+            stuck.set()
+            await asyncio.Event().wait()
+
+    cookie = f"{settings.SESSION_COOKIE_NAME}={await sync_to_async(sign_in)(owned.owner)}"
+    headers = {"host": "testserver", "origin": "http://testserver", "cookie": cookie}
+    scope = {
+        "type": "websocket",
+        "path": "/ws/chat/",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "subprotocols": [PROTOCOL],
+        "rejoin": process,
+    }
+    serving = asyncio.create_task(websockets(scope, incoming.get, send))
+    attach = {"type": "attach", "id": str(uuid4()), "thread": str(owned.id)}
+    incoming.put_nowait({"type": "websocket.connect"})
+    await until(lambda: process.sockets)
+    incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(attach)})
+    await stuck.wait()
+    [consumer] = process.sockets
+    now = asyncio.get_running_loop().time()
+    consumer.tick(now + SEND_PATIENCE - 1)
+    assert not await still(serving)
+    consumer.tick(now + SEND_PATIENCE + 1)
+    await serving
+    assert not process.sockets
+    assert not process.hub._listeners
+
+
+async def still(serving: asyncio.Task[None]) -> bool:
+    """Whether it has ended, after all that is ready to be done was done."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    return serving.done()
 
 
 async def test_a_socket_that_left_leaves_nothing_behind(opens: Opens, process: Process, owned: Chat) -> None:
