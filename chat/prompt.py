@@ -8,6 +8,7 @@ out; a cut answer goes in as it was cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from chat import conf
 from chat.models import Message, Run, Thread
@@ -21,17 +22,15 @@ def build(thread: Thread, run: Run) -> tuple[Conversation, int]:
     The last turn (the user's message, or the answer to go on with) is always in it.
     """
     last = run.continues_id or run.prompt_id
-    turns = [
-        Turn(message.role, message.text, message.author)
-        for message in Message.objects.path(last)
-        if message.text or message.pk == last
-    ]
+    system_prompt = thread.system_prompt or conf.SYSTEM_PROMPT
+    budget = conf.PROMPT_BUDGET - len(system_prompt)
+    sizes = [(pk, size) for pk, size in Message.objects.sizes(last) if size or pk == last]
+    turns = _read(sizes, budget)
     others = Message.objects.filter(parent=run.prompt_id, role=Message.Role.ASSISTANT).exclude(run=run)
     if run.continues is not None:  # as many as there were when it began
         others = others.filter(placed__lt=run.continues.placed)
-    system_prompt = thread.system_prompt or conf.SYSTEM_PROMPT
     note = len(authors.NOTE) if authors.several(turns) else 0
-    kept = _within(turns, conf.PROMPT_BUDGET - len(system_prompt) - note)
+    kept = _within(turns, budget - note)
     conversation = Conversation(
         run=run.pk,
         model=run.model,
@@ -41,7 +40,20 @@ def build(thread: Thread, run: Run) -> tuple[Conversation, int]:
         continues=None if run.continues_id is None else str(run.continues_id),
         others=others.count(),
     )
-    return conversation, len(turns) - len(kept)
+    return conversation, len(sizes) - len(kept)
+
+
+def _read(sizes: Sequence[tuple[UUID, int]], budget: int) -> list[Turn]:
+    """The newest turns that may fit into ``budget`` characters. A thread may be far longer: what can't fit, even if
+    each of its characters took the four bytes that one takes at most, is not read."""
+    first = len(sizes) - 1
+    left = budget - sizes[first][1] // 4
+    while first > 0 and sizes[first - 1][1] // 4 <= left:
+        first -= 1
+        left -= sizes[first][1] // 4
+    found = Message.objects.in_bulk([pk for pk, _ in sizes[first:]])
+    messages = [found[pk] for pk, _ in sizes[first:]]
+    return [Turn(message.role, message.text, message.author) for message in messages]
 
 
 def _within(turns: Sequence[Turn], budget: int) -> Sequence[Turn]:

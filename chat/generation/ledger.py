@@ -26,6 +26,8 @@ from chat.protocol import LEASE_SPAN
 from chat.providers.base import Conversation
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+UNLISTED = ("version", "row_version", "head")
+"""What changes of a thread while its item in the inbox does not. Not ``updated_at``: the inbox is sorted by it."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def begin(run_id: UUID, lease: int, message_id: UUID, parent_id: UUID | None, au
             thread.head = message
             thread.row_version = thread.version
         run.save(update_fields=["version", "updated_at"])
-        thread.save()
+        thread.save(update_fields=UNLISTED)
         return Announcement(thread.pk, thread.version)
 
 
@@ -203,7 +205,7 @@ def checkpoint(run_id: UUID, lease: int, fold: Fold) -> Checkpoint | None:
             message.settle(fold.answers[str(message.pk)].error)
             message.version = thread.version
             message.save(update_fields=["status", "error_code", "version", "updated_at"])
-        thread.save()
+        thread.save(update_fields=UNLISTED)
         return Checkpoint(Announcement(thread.pk, thread.version))
 
 
@@ -380,7 +382,7 @@ def unserved(now: Any = None) -> list[Announcement]:
             thread.version += 1
             run.error_code, run.version = mark, thread.version
             run.save()
-            thread.save()
+            thread.save(update_fields=UNLISTED)
             announcements.append(Announcement(thread.pk, thread.version))
     return announcements
 

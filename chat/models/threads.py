@@ -74,8 +74,8 @@ class Thread(Timestamped):
     def show(self, head: uuid.UUID) -> None:
         """Moves the head to another path (saved by the caller). Whoever holds only the end of the path that was shown
         lacks the end of this one: those rows have changed too."""
-        held = {message.pk for message in Message.objects.path(self.head_id, texts=False)}
-        lacked = [row for row in Message.objects.path(head, WINDOW, texts=False) if row.pk not in held]
+        held = {message.pk for message in Message.objects.outline(self.head_id)}
+        lacked = [row for row in Message.objects.outline(head, WINDOW) if row.pk not in held]
         # The runs first: a checkpoint, which does not lock the thread, writes in this order.
         self.runs.filter(pk__in=[row.run_id for row in lacked]).update(version=self.version)
         Message.objects.filter(pk__in=[row.pk for row in lacked]).update(version=self.version)
@@ -96,13 +96,24 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Those that have a place in the tree: neither queued nor taken back."""
         return self.exclude(status__in=Message.UNPLACED)
 
-    def path(self, head: uuid.UUID | None, limit: int | None = None, *, texts: bool = True) -> list[Message]:
-        """The ancestors of ``head`` and itself, oldest first; with ``limit`` only the last so many. Without ``texts``
-        with id, parent and run only. One query."""
+    def path(self, head: uuid.UUID | None, limit: int | None = None) -> list[Message]:
+        """The ancestors of ``head`` and itself, oldest first; with ``limit`` only the last so many. One query."""
+        return self._path(head, limit, "m.*")
+
+    def outline(self, head: uuid.UUID | None, limit: int | None = None) -> list[Message]:
+        """The same path with id, parent and run only."""
+        return self._path(head, limit, "m.id, m.parent_id, m.run_id")
+
+    def sizes(self, head: uuid.UUID) -> list[tuple[uuid.UUID, int]]:
+        """The ids of the whole path, each with the bytes of its text: none of them is read."""
+        sqlite = _connection(self).vendor == "sqlite"
+        octets = "LENGTH(CAST(m.text AS BLOB))" if sqlite else "OCTET_LENGTH(m.text)"
+        return [(row.pk, row.octets) for row in self._path(head, None, f"m.id, {octets} AS octets")]  # type: ignore[attr-defined]
+
+    def _path(self, head: uuid.UUID | None, limit: int | None, columns: str) -> list[Message]:
         if head is None:
             return []
         table = Message._meta.db_table
-        columns = "m.*" if texts else "m.id, m.parent_id, m.run_id"
         rows = self.raw(
             f"WITH RECURSIVE path(id, depth) AS (SELECT id, 1 FROM {table} WHERE id = %s UNION ALL "
             f"SELECT m.parent_id, path.depth + 1 FROM {table} m JOIN path ON m.id = path.id "

@@ -89,7 +89,7 @@ def window(user_id: Any, thread_id: UUID) -> Window:
 
 
 def _window(thread: Thread) -> Window:
-    path = Message.objects.path(thread.head_id, WINDOW)
+    path = Message.objects.outline(thread.head_id, WINDOW)
     active = Message.objects.filter(
         thread=thread, status__in=(Message.Status.QUEUED, Message.Status.STREAMING)
     ).values_list("pk", flat=True)

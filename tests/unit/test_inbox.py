@@ -11,7 +11,7 @@ from chat.protocol import MAX_FRAME, Cursor
 from chat.replication import inbox as listed
 from chat.replication.inbox import read_inbox
 from tests.unit.chats import Chat, make_user
-from tests.unit.story import NOTHING
+from tests.unit.story import NOTHING, Story, everything_that_happens
 
 
 def inbox(user: Any, cursor: Cursor = NOTHING, everything: bool = False) -> tuple[list[dict[str, Any]], Cursor]:
@@ -36,6 +36,16 @@ def test_an_inbox_begins_with_the_newest_threads_and_goes_on_with_what_changes(c
     assert [item["title"] for item in event["items"]] == ["new"]
     assert event["removed"] == [str(others[0].id)]
     assert inbox(chat.owner, cursor) == ([], cursor)
+
+
+async def test_who_followed_the_inbox_has_what_a_fresh_one_has_at_every_point(story: Story) -> None:
+    held: dict[str, Any] = {}
+    cursor = NOTHING
+    async for step in everything_that_happens(story):
+        events, cursor = await story.do(inbox, story.chat.owner, cursor)
+        held |= {item["id"]: item for event in events for item in event["items"]}
+        [fresh], _ = await story.do(inbox, story.chat.owner)
+        assert list(held.values()) == fresh["items"], step
 
 
 @pytest.mark.parametrize("everything", [False, True])

@@ -38,6 +38,38 @@ def test_it_is_the_path_oldest_first_ending_with_the_question(chat: Chat) -> Non
     assert (conversation.run, run.left_out) == (run.pk, 0)
 
 
+@pytest.fixture
+def texts_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What has come out of the database since."""
+    found: list[str] = []
+    from_db = Message.from_db.__func__  # type: ignore[attr-defined]
+
+    def noted(cls: Any, *args: Any) -> Message:
+        message: Message = from_db(cls, *args)
+        found.append(message.__dict__.get("text", ""))
+        return message
+
+    monkeypatch.setattr(Message, "from_db", classmethod(noted))
+    return found
+
+
+def test_of_a_long_chat_no_more_is_read_than_may_fit(
+    either_database: str, settings: Any, texts_read: list[str]
+) -> None:
+    settings.REJOIN_PROMPT_BUDGET = 1_000
+    chat = Chat()
+    for number in range(20):
+        chat.turn(f"{number}", "漢" * 100)
+    asked = chat.send("now")
+    texts_read.clear()
+    conversation = chat.claim(asked.run).conversation
+    assert texts(conversation)[0] == "11"
+    assert len("".join(texts_read)) < 4_000
+    texts_read.clear()
+    chat.do("delete")
+    assert "".join(texts_read) == ""
+
+
 def test_it_says_which_model_or_agent_gave_an_answer(chat: Chat) -> None:
     chat.turn()
     conversation, _ = prompted(chat)
