@@ -191,7 +191,8 @@ class ChatConsumer(AsyncConsumer):
             await self._detach(_key(command))
             return {}
         attachment = self._attachments.get(command.thread) if isinstance(command, frames.ThreadCommand) else None
-        return await commands.do(self.process, self.user_id, command, attachment)
+        follows = attachment is not None and not attachment.ended
+        return await commands.do(self.process, self.user_id, command, attachment if follows else None)
 
     async def _attach(self, command: frames.Attach) -> dict[str, Any]:
         key = _key(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -12,9 +13,14 @@ from chat.runlog.base import RunLog, RunLogUnavailable
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 0.5
+"""Seconds that somebody waits for others to be told."""
+_under_way: set[asyncio.Task[None]] = set()
+
 
 async def announce(layer: Any, run_log: RunLog, announcement: Announcement | None) -> None:
-    """Tell whoever should hear. Never fails: what gets lost is found by comparison, sweep and the stop in the row."""
+    """Tell whoever should hear. Never fails: what gets lost is found by comparison, sweep and the stop in the row. Nor
+    does it wait long for a Redis that is silent: what is under way goes on meanwhile."""
     if announcement is None:
         return
     said = announcement
@@ -29,9 +35,17 @@ async def announce(layer: Any, run_log: RunLog, announcement: Announcement | Non
         hints.append((topics.WORKERS, {"type": "stop", "topic": topics.WORKERS, "run": str(said.stop)}))
     if said.look:
         hints.append((topics.WORKERS, {"type": "look", "topic": topics.WORKERS}))
-    await publish(layer, hints)
+    telling = [asyncio.create_task(publish(layer, hints))]
     if said.stop is not None:
-        try:
-            await run_log.stop(str(said.stop))
-        except RunLogUnavailable:
-            log.warning("action=stop_flag_failed run=%s", said.stop)
+        telling.append(asyncio.create_task(_set_flag(run_log, str(said.stop))))
+    for task in telling:
+        _under_way.add(task)
+        task.add_done_callback(_under_way.discard)
+    await asyncio.wait(telling, timeout=PATIENCE)
+
+
+async def _set_flag(run_log: RunLog, run: str) -> None:
+    try:
+        await run_log.stop(run)
+    except RunLogUnavailable:
+        log.warning("action=stop_flag_failed run=%s", run)

@@ -106,7 +106,8 @@ class Attachment:
 
     async def reached(self, version: int) -> None:
         """Returns when everything up to this version has been sent (or the attachment has ended)."""
-        if self.ended or self.subscription.cursor.version >= version:
+        # Before the first catch-up the cursor is the client's word only, and may be ahead of the server.
+        if self.ended or (self._told and self.subscription.cursor.version >= version):
             return
         self.subscription.changed(version)
         future = asyncio.get_running_loop().create_future()

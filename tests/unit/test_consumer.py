@@ -131,6 +131,26 @@ async def test_who_leaves_while_a_command_is_being_done_has_it_done_and_told(
     assert (await reader.until("change"))[-1]["row"]["title"] == "Told"
 
 
+async def test_what_changed_comes_with_the_reply_where_the_thread_was_followed_and_is_no_longer(socket: Socket) -> None:
+    """It is created after somebody has tried to follow it."""
+    thread = uuid4()
+    await socket.command("attach", thread=thread)
+    assert (await socket.until("gone"))[-1]["thread"] == str(thread)
+    created = await socket.do("create", thread=thread)
+    assert created["change"]["row"]["id"] == str(thread)
+
+
+async def test_what_changed_comes_before_the_reply_also_to_whose_cursor_is_ahead_of_the_server(
+    socket: Socket, owned: Chat
+) -> None:
+    await socket.command("attach", thread=owned.id, cursor="1000")
+    updated = await socket.command("update", thread=owned.id, title="Told")
+    events = await socket.until("change")
+    assert updated not in [event["id"] for event in events if event["type"] == "reply"]
+    assert events[-1]["row"]["title"] == "Told"
+    assert updated in [event.get("id") for event in await socket.until("reply")]
+
+
 # --------------------------------------------------------------------------------------------------------- bad frames
 
 
