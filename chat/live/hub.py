@@ -95,6 +95,8 @@ class Hub:
 
     async def _subscribe(self, topic: str) -> None:
         async with self._of(topic):
+            if topic not in self._listeners:  # the last one has left meanwhile
+                return
             try:
                 async with self._opening:
                     if self._channel is None:
