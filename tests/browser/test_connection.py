@@ -101,7 +101,7 @@ def test_a_tab_begins_with_what_got_through_before_its_reload(
     expect(reader.connection).to_have_attribute("title", way)
     site.line.upgrades("swallow")
     reader.page.clock.install()
-    reader.page.clock.pause_at(reader.page.evaluate("Date.now()") + 60_000)
+    reader.page.clock.pause_at(reader.page.evaluate("Date.now()") + 1_000)
     sockets: list[WebSocket] = []
     reader.page.on("websocket", lambda socket: sockets.append(socket))
     reader.page.reload()

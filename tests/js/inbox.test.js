@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { Inbox } from "../../static/chat/client/inbox.js";
@@ -57,6 +58,17 @@ test("the list shows what is about to be changed", () => {
   assert.equal(inbox.item("t1", commands).title, "first");
   assert.equal(inbox.item("t3", commands), undefined);
   assert.equal(inbox.item("t3").title, "chat 3");
+});
+
+test("a chat that the server does not have is called by what was said in it first, as the server will call it", () => {
+  const { cases } = JSON.parse(readFileSync(new URL("../words/titles.json", import.meta.url)));
+  const create = { type: "create", thread: "t" };
+  for (const { about, text, title } of cases) {
+    const said = [create, { type: "send", thread: "t", text }, { type: "send", thread: "t", text: "And then?" }];
+    assert.equal(new Inbox().item("t", said.slice(0, 2)).title, title, about);
+    if (title) assert.equal(new Inbox().item("t", said).title, title, about);
+  }
+  assert.equal(new Inbox().item("t", [{ ...create, title: "Named" }, { type: "send", thread: "t", text: "x" }]).title, "Named");
 });
 
 test("older chats come page by page until none is missing, the pinned ones too", async () => {

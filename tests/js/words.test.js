@@ -177,6 +177,8 @@ test("a waiting message can be taken back, edited, and sent before all others", 
   assert.deepEqual(messageFoot(pending, { error: FAILED }).actions, ["resend", "takeback"]);
   assert.equal(messageFoot(pending, { live: false }).note, "Will be sent when the connection is back");
   assert.equal(messageFoot(pending, { live: true }).note, "");
+  assert.deepEqual(messageFoot(pending, { live: false, handed: false }).actions, ["takeback"]);
+  assert.deepEqual(messageFoot(pending, { live: false, handed: true }).actions, []);
   assert.equal(messageFoot(pending, { live: false, first: true }).note, "", "the sign of life says so");
 });
 

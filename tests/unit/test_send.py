@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from chat.generation import ledger
 from chat.models import Message, Run
 from tests.unit.chats import Chat, make_user
 from tests.unit.concurrency import together
+
+TITLES = json.loads((Path(__file__).parent.parent / "words" / "titles.json").read_text())["cases"]
 
 # ------------------------------------------------------------------------------------------------------------- place
 
@@ -139,19 +143,10 @@ def test_a_run_takes_the_model_of_its_command_else_of_its_thread(chat: Chat) -> 
     assert [chat.run(chat.send(**model).run).model for model in ({}, {"model": "other"})] == ["usual", "other"]
 
 
-@pytest.mark.parametrize(
-    ("text", "title"),
-    [
-        ("What is a river?", "What is a river?"),
-        ("\n  \n  What is a river?  \nTell me.", "What is a river?"),
-        ("x" * 60, "x" * 60),
-        ("x" * 61, "x" * 59 + "…"),
-        (" \n ", ""),
-    ],
-)
-def test_the_first_message_gives_a_thread_its_title(chat: Chat, text: str, title: str) -> None:
-    chat.send(text)
-    assert chat.thread.title == title
+@pytest.mark.parametrize("case", TITLES, ids=[case["about"] for case in TITLES])
+def test_the_first_message_gives_a_thread_its_title(chat: Chat, case: dict[str, str]) -> None:
+    chat.send(case["text"])
+    assert chat.thread.title == case["title"]
 
 
 def test_a_title_that_is_there_stays(chat: Chat) -> None:

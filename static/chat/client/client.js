@@ -136,7 +136,11 @@ export class Client extends EventTarget {
   #give(command) {
     const size = new TextEncoder().encode(JSON.stringify(command)).length;
     if (size > MAX_FRAME) this.outbox.settle(command.id, null, TOO_LARGE);
-    else this.connection.send(command);
+    else this.#hand(command);
+  }
+
+  #hand(command) {
+    if (this.connection.send(command)) this.outbox.hand(command.id);
   }
 
   // ------------------------------------------------------------------------------------------------------- commands
@@ -273,7 +277,7 @@ export class Client extends EventTarget {
     this.#early = [];
     this.#attach(INBOX);
     for (const thread of this.#followed) this.#attach(thread);
-    for (const command of this.outbox.unanswered) this.connection.send(command);
+    for (const command of this.outbox.unanswered) this.#hand(command);
     this.dispatchEvent(new Event("welcome"));
   }
 

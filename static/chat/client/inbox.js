@@ -93,10 +93,11 @@ export class Inbox extends EventTarget {
   /** What the commands make of the items they are about; undefined where one is deleted. */
   #ahead(commands) {
     const ahead = new Map();
-    for (const { type, thread, title, archived, pinned } of commands) {
+    for (const { type, thread, title, archived, pinned, text } of commands) {
       const item = ahead.has(thread) ? ahead.get(thread) : this.items.get(thread);
       if (type === "delete") ahead.set(thread, undefined);
-      else if (type === "create" && !item) ahead.set(thread, { ...UNSENT, id: thread, title: title ?? "" });
+      else if (type === "create" && !item) ahead.set(thread, unsent(thread, title, ahead.size));
+      else if (type === "send" && item && !item.title) ahead.set(thread, { ...item, title: titleOf(text) });
       else if (type === "update" && item) {
         const values = { title: title ?? item.title, archived: archived ?? item.archived, pinned: pinned ?? item.pinned };
         ahead.set(thread, { ...item, ...values });
@@ -106,8 +107,21 @@ export class Inbox extends EventTarget {
   }
 }
 
-/** A thread that only this client knows of. */
-const UNSENT = { version: 0, status: "idle", unread: false, archived: false, pinned: false, updated_at: "9999" };
+/** A thread that only this client knows of: later than all others, and than those that were so before it. */
+function unsent(id, title = "", number) {
+  const updated_at = `9999-${String(number).padStart(6, "0")}`;
+  return { id, version: 0, title, status: "idle", unread: false, archived: false, pinned: false, updated_at };
+}
+
+/** Characters of a title that is made from a message. */
+const TITLE_LENGTH = 60;
+const LINE_ENDS = /[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/;
+
+/** What the server calls a thread by its first message. */
+function titleOf(text) {
+  const line = [...(text.split(LINE_ENDS).find((one) => one.trim()) ?? "").trim()];
+  return line.length <= TITLE_LENGTH ? line.join("") : `${line.slice(0, TITLE_LENGTH - 1).join("").trimEnd()}…`;
+}
 
 function order(a, b) {
   if (a.pinned !== b.pinned) return a.pinned ? -1 : 1;

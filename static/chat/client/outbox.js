@@ -4,11 +4,14 @@
  * They are sent again after every reconnect with the same ids, which changes nothing on the server if the first one
  * arrived. Refused ones that hold what a person wrote (`create`, `send`, `edit`) stay here with their error until they are
  * tried again or discarded. Everything except questions (`history`, `search`) is kept in the `store`, if there is one,
- * and so survives a reload.
+ * and so survives a reload. What was never handed to a transport can be taken back: nobody else knows of it.
  */
 
 const QUESTIONS = new Set(["history", "search"]);
 const WRITTEN = new Set(["create", "send", "edit"]);
+
+/** Whether nothing of it can be under way. */
+const isOurs = (entry) => entry.error !== null || !entry.handed;
 
 /** A command was refused: `error` is the protocol's error object. */
 export class Refused extends Error {
@@ -32,7 +35,8 @@ export class Outbox extends EventTarget {
     this.#entries = store.load() ?? [];
   }
 
-  /** Entries `{command, error}`, oldest first; `error` is null while the reply is awaited. */
+  /** Entries `{command, error, handed}`, oldest first; `error` is null while the reply is awaited, `handed` whether it was
+   * given to a transport, and so may have been done. */
   get entries() {
     return this.#entries;
   }
@@ -55,14 +59,22 @@ export class Outbox extends EventTarget {
   /** Keep the command until it is answered. The promise gives the reply's result, or is rejected with Refused. */
   add(command) {
     const reply = new Promise((resolve, reject) => this.#waiting.set(command.id, { resolve, reject }));
-    this.#entries.push({ command, error: null });
+    this.#entries.push({ command, error: null, handed: false });
     this.#changed();
     return reply;
   }
 
+  /** It was given to a transport. */
+  hand(id) {
+    const entry = this.#find(id);
+    if (entry === undefined || entry.handed) return;
+    entry.handed = true;
+    this.#changed();
+  }
+
   /** The reply came (`error` null) or the refusal. Returns the command, or undefined if it was none of ours. */
   settle(id, result, error = null) {
-    const entry = this.#entries.find((candidate) => candidate.command.id === id);
+    const entry = this.#find(id);
     if (entry === undefined) return undefined;
     if (error !== null && WRITTEN.has(entry.command.type)) entry.error = error;
     else this.#remove([entry]);
@@ -85,15 +97,29 @@ export class Outbox extends EventTarget {
     return refused.map((entry) => entry.command);
   }
 
-  /** Forget a refused message, and a refused `create` that nothing else needs. */
+  /** Forget a message that was refused or never handed out, and a `create` of that kind which nothing else needs. Whether
+   * it could be. */
   discard(id) {
-    const entry = this.#entries.find((candidate) => candidate.command.id === id && candidate.error);
-    if (entry === undefined) return;
+    const entry = this.#find(id);
+    if (entry === undefined || !isOurs(entry)) return false;
     this.#remove([entry]);
     const { thread } = entry.command;
     const rest = this.#entries.filter((candidate) => candidate.command.thread === thread);
-    if (rest.every((candidate) => candidate.error && candidate.command.type === "create")) this.#remove(rest);
+    if (rest.every((candidate) => isOurs(candidate) && candidate.command.type === "create")) this.#remove(rest);
     this.#changed();
+    return true;
+  }
+
+  /** Another page that had the same entry has it no longer: it was answered there, or taken back. */
+  drop(id) {
+    const entry = this.#find(id);
+    if (entry === undefined || !isOurs(entry)) return; // its own reply is on the way
+    this.#remove([entry]);
+    this.#changed();
+  }
+
+  #find(id) {
+    return this.#entries.find((entry) => entry.command.id === id);
   }
 
   #remove(entries) {

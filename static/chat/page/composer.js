@@ -8,6 +8,9 @@ export class Composer {
   #nodes;
   #store;
   #key = null;
+  /** What this page has last read or written of the draft, and whether somebody wrote in it. Other pages may, too. */
+  #known = "";
+  #written = false;
   #limit = Infinity;
   #busy = false;
 
@@ -48,8 +51,16 @@ export class Composer {
 
   /** The thread (or "new") whose draft is written from now on. */
   open(key) {
+    this.keep();
     this.#key = `draft:${key}`;
-    this.#write(this.#store.get(this.#key) ?? "");
+    this.#known = this.#store.get(this.#key) ?? "";
+    this.#written = false;
+    this.#write(this.#known);
+  }
+
+  /** The page goes away, or out of sight: what stands in the box is kept, whatever another page has written since. */
+  keep() {
+    if (this.#written && this.#nodes.input.value) this.#remember(this.#nodes.input.value);
   }
 
   /** The thread is deleted, and its draft with it. */
@@ -63,8 +74,8 @@ export class Composer {
     const isShown = place === this.#key;
     const there = isShown ? this.#nodes.input.value : this.#store.get(place);
     const both = there?.trim() ? `${text}\n${there}` : text;
-    this.#store.set(place, both);
-    if (!isShown) return;
+    if (!isShown) return void this.#store.set(place, both);
+    this.#remember(both);
     this.#write(both);
     this.focus();
   }
@@ -90,7 +101,9 @@ export class Composer {
     const text = this.#nodes.input.value.trim();
     if (!text || this.#nodes.send.disabled) return;
     this.#write("");
-    this.#changed();
+    // A draft that another page has written there since is none of what is sent.
+    if ((this.#store.get(this.#key) ?? "") === this.#known) this.#remember("");
+    this.#written = false;
     this.onsend(text, { now: now && this.#busy });
   }
 
@@ -102,8 +115,14 @@ export class Composer {
     this.#judge();
   }
 
+  #remember(text) {
+    this.#store.set(this.#key, text);
+    this.#known = text;
+    this.#written = true;
+  }
+
   #changed() {
-    this.#store.set(this.#key, this.#nodes.input.value);
+    this.#remember(this.#nodes.input.value);
     fit(this.#nodes.input);
     this.#judge();
   }

@@ -9,13 +9,18 @@ export class Conversation {
   #view;
   #composer;
   #complain;
+  #onempty;
 
-  /** `complain(words, again)` tells of what was refused; `again` is null where trying again is of no use. */
-  constructor(client, view, composer, { complain }) {
+  /**
+   * `complain(words, again)` tells of what was refused; `again` is null where trying again is of no use. `onempty()`: of a
+   * chat that was begun nothing is left.
+   */
+  constructor(client, view, composer, { complain, onempty }) {
     this.#client = client;
     this.#view = view;
     this.#composer = composer;
     this.#complain = complain;
+    this.#onempty = onempty;
     /** The thread's transcript; null: it begins with the first message. */
     this.transcript = null;
     /** Bytes of the longest message. */
@@ -170,12 +175,19 @@ export class Conversation {
     this.#client.retry(this.#thread);
   }
 
-  /** Take a refused message back, to be written anew. */
+  /** Take a message back that was refused, or never sent, to be written anew. */
   takeBack(id) {
     const entry = this.#entry(id);
-    if (entry === undefined) return;
-    this.#client.outbox.discard(entry.command.id);
-    this.#composer.give(this.#thread, entry.command.text);
+    const { outbox, inbox } = this.#client;
+    if (entry === undefined || !outbox.discard(entry.command.id)) return;
+    const { thread, text } = entry.command;
+    const isLeft = this.transcript.version > 0 || this.transcript.gone || inbox.items.has(thread);
+    if (isLeft || outbox.entries.some(({ command }) => command.thread === thread)) {
+      this.#composer.give(thread, text);
+    } else {
+      this.#composer.give("new", text);
+      this.#onempty();
+    }
   }
 
   /** What the outbox holds of a message. */

@@ -18,6 +18,7 @@ import { ThreadView } from "./thread-view.js";
 import { memory } from "./memory.js";
 import { titleWords } from "./words.js";
 import { toast } from "./toast.js";
+import { Unsent } from "./unsent.js";
 
 const node = (id) => document.getElementById(id);
 const HOME = new URL(document.querySelector(".new-chat").href).pathname;
@@ -29,16 +30,14 @@ const EARLIER_AT = 800;
 const user = document.body.dataset.user;
 const local = memory(localStorage, `rejoin:${user}:`);
 const session = memory(sessionStorage, `rejoin:${user}:`);
+const unsent = new Unsent(local);
 
 const client = new Client({
   url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/chat/`,
   user,
   headers: csrf,
   via: session.get("via"),
-  store: {
-    load: () => JSON.parse(session.get("outbox") ?? "[]"),
-    save: (entries) => session.set("outbox", entries.length ? JSON.stringify(entries) : ""),
-  },
+  store: unsent,
 });
 
 let current = null;
@@ -87,6 +86,7 @@ const composer = new Composer(
 
 const conversation = new Conversation(client, view, composer, {
   complain: (words, again) => status.complain(words, again),
+  onempty: () => go(null),
 });
 
 const sidebar = new Sidebar(
@@ -308,9 +308,11 @@ client.addEventListener("welcome", () => {
 
 // ------------------------------------------------------------------------------------- the page's and network's life
 
-addEventListener("pagehide", () => {
+addEventListener("pagehide", (event) => {
   sidebar.undo.settle();
   client.part();
+  composer.keep();
+  if (!event.persisted) view.keepDrafts();
   // This tab's next page need not find out anew what gets through.
   if (client.connection.live) session.set("via", client.connection.via);
 });
@@ -320,6 +322,9 @@ keepAlive(client, {
     markRead();
   },
 });
+
+document.addEventListener("visibilitychange", () => document.visibilityState === "hidden" && composer.keep());
+addEventListener("storage", (event) => client.outbox.drop(unsent.gone(event)));
 
 for (const frame of JSON.parse(node("frames").textContent)) {
   // A chat that is still on its way to the server is not there, but not gone either.

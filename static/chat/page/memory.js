@@ -18,5 +18,18 @@ export function memory(storage, prefix) {
         unstored.set(key, value); // full, or switched off
       }
     },
+    /** The keys that begin so. */
+    keys(start) {
+      try {
+        const stored = Object.keys(storage).flatMap((key) => this.nameOf(key) ?? []);
+        return [...new Set([...stored, ...unstored.keys()])].filter((key) => key.startsWith(start));
+      } catch {
+        return [...unstored.keys()].filter((key) => key.startsWith(start));
+      }
+    },
+    /** The key that the storage has under this one; undefined if it is not of this memory. */
+    nameOf(key) {
+      return key?.startsWith(prefix) ? key.slice(prefix.length) : undefined;
+    },
   };
 }

@@ -182,6 +182,11 @@ export class ThreadView {
     return this.#transcript.version === 0 && this.#entries().some(({ command }) => command.type === "send");
   }
 
+  /** The page is going away: what is being written in messages is not lost. */
+  keepDrafts() {
+    for (const { draft } of this.#views.values()) if (draft) this.ondrop(this.#transcript.id, draft);
+  }
+
   /** What the outbox holds for the thread. */
   #entries() {
     return this.#client.outbox.entries.filter(({ command }) => command.thread === this.#transcript?.id);
@@ -218,7 +223,10 @@ export class ThreadView {
   #waiting({ message, entry }, ahead) {
     const place = this.#transcript.runs.get(message.run)?.place ?? 1;
     const { live } = this.#client.connection;
-    const state = { error: entry?.error, live, first: !ahead, waiting: ahead ? queueWords(place) : "" };
+    // What was said in a chat that the server does not make was refused for want of one.
+    const refused = this.#entries().find(({ command, error }) => command.type === "create" && error);
+    const error = entry?.error && (refused ?? entry).error;
+    const state = { error, handed: entry?.handed, live, first: !ahead, waiting: ahead ? queueWords(place) : "" };
     return this.#view(message, { foot: messageFoot(message, state) });
   }
 

@@ -68,11 +68,13 @@ export function refusalWords(code) {
  * How a message ended or where it stands; `actions`: what is to be done about it, `tools`: what else can be done with it.
  *
  * `last`: it is the path's last. `whole`: it is the last of its run's. `busy`: a run of the thread runs or waits.
- * `first`: nothing is before it, so that the sign of life below says what it waits for. `beside`: others are written at the same time.
+ * `handed`: it is on its way. `first`: nothing is before it, so that the sign of life below says what it waits for. `beside`: others are written at the same time.
  */
-export function messageFoot(message, { run, last, whole = last, busy, stopping, error, waiting, first, live, beside } = {}) {
+export function messageFoot(message, { run, last, whole = last, busy, stopping, error, handed = true, waiting, first, live, beside } = {}) {
   if (error) return { note: errorWords(error), wrong: true, actions: ["resend", "takeback"], tools: ["copy"] };
-  if (message.status === "pending") return { note: live || first ? "" : UNSENT, actions: [], tools: ["copy"] };
+  if (message.status === "pending") {
+    return { note: live || first ? "" : UNSENT, actions: handed ? [] : ["takeback"], tools: ["copy"] };
+  }
   if (message.status === "queued") {
     return { note: waiting, actions: first ? ["unqueue"] : ["sendnow", "unqueue"], tools: ["copy", "edit"] };
   }
