@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import User
+from django.db.models.functions import Now
 
 from chat import actions, database, frames
 from chat.actions import Outcome
@@ -19,6 +21,8 @@ from chat.models import Message, Run, Thread
 from chat.protocol import end, start, text
 
 _names = itertools.count(1)
+LATER = Now() + timedelta(seconds=60)
+"""By the database's clock: all leases that are held now have run out."""
 
 
 def make_user(**fields: Any) -> User:
@@ -148,6 +152,18 @@ class Chat:
 
     def texts(self) -> list[str]:
         return [message.text for message in Message.objects.path(self.thread.head_id)]
+
+
+def claimed(chat: Chat) -> Claim:
+    """A question is asked, and claimed."""
+    return chat.claim(chat.send().run)
+
+
+def folded(claim: Claim, *parts: Any) -> Fold:
+    """What a claimed run has said, if it has said this."""
+    fold = Fold(claim.first)
+    fold.add(parts, claim.first + len(parts))
+    return fold
 
 
 def _plain(value: Any) -> Any:

@@ -89,6 +89,13 @@ async def rig(sqlite: None) -> AsyncIterator[Rig]:
 
 
 @pytest.fixture
+async def scene(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> tuple[Rig, Chat]:
+    """A worker's parts and an empty thread, whose viewers are followed; hints are on their way for a moment only."""
+    monkeypatch.setattr("chat.live.hub.GRACE", 0.01)
+    return rig, await in_database(Chat)
+
+
+@pytest.fixture
 async def story(sqlite: None) -> Story:
     return Story(await in_database(Chat))
 

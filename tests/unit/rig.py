@@ -51,6 +51,23 @@ def saying(*words: str) -> Scripted:
     return Scripted(script)
 
 
+async def endless(conversation: Conversation) -> AsyncIterator[Part]:
+    """An answer without end."""
+    answer = conversation.answer_id(0)
+    yield start(answer)
+    while True:
+        yield text(answer, "on and on " * 10)
+        await asyncio.sleep(0)
+
+
+async def silent(conversation: Conversation) -> AsyncIterator[Part]:
+    """An answer that stands still after its first words."""
+    answer = conversation.answer_id(0)
+    yield start(answer)
+    yield text(answer, "a word, and then ")
+    await asyncio.sleep(3600)
+
+
 class Rig:
     """One worker's parts without its loops: a run log in memory, a writer, and what engines of it announce."""
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
-
-from django.db.models.functions import Now
 
 from chat.database import in_database
 from chat.generation import ledger
@@ -18,10 +15,9 @@ from chat.protocol import Cursor, Part, end, start, text
 from chat.replication import catchup
 from chat.runlog.base import Append, Status
 from chat.runlog.memory import MemoryRunLog
-from tests.unit.chats import Chat
+from tests.unit.chats import LATER, Chat
 from tests.unit.replica import Replica
 
-LATER = Now() + timedelta(seconds=60)
 NOTHING = Cursor()
 
 

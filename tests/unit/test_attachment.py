@@ -19,18 +19,6 @@ from tests.unit.chats import Chat, make_user, until
 from tests.unit.rig import Rig, Scripted, saying
 from tests.unit.viewer import Viewer, do, told
 
-
-@pytest.fixture(autouse=True)
-def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hints are on their way for a moment only."""
-    monkeypatch.setattr("chat.live.hub.GRACE", 0.01)
-
-
-@pytest.fixture
-async def scene(rig: Rig) -> AsyncIterator[tuple[Rig, Chat]]:
-    yield rig, await in_database(Chat)
-
-
 # ------------------------------------------------------------------------------------------------------------ following
 
 

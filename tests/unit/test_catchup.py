@@ -17,9 +17,9 @@ from chat.replication import batches, catchup, listing
 from chat.replication.catchup import Ahead
 from chat.runlog.base import Batch, Log, RunLogUnavailable
 from chat.runlog.memory import MemoryRunLog
-from tests.unit.chats import Chat
+from tests.unit.chats import LATER, Chat
 from tests.unit.replica import Replica
-from tests.unit.story import LATER, Story, everything_that_happens, kinds, said, saying
+from tests.unit.story import Story, everything_that_happens, kinds, said, saying
 
 
 async def test_who_followed_along_equals_who_just_opened_the_thread_at_every_point(story: Story) -> None:

@@ -20,7 +20,7 @@ from chat.protocol import Part, end, reasoned, reasoning, start, text, usage
 from chat.providers.base import Conversation
 from chat.runlog.base import RunLogUnavailable
 from tests.unit.chats import Chat, answers, in_database, until
-from tests.unit.rig import Rig, Scripted, saying
+from tests.unit.rig import Rig, Scripted, endless, saying, silent
 
 Script = Callable[[Conversation], AsyncIterator[Part]]
 
@@ -257,21 +257,6 @@ async def test_a_kind_of_part_that_is_not_known_reaches_the_log_and_harms_nothin
 
 
 # ------------------------------------------------------------------------------------------------- stopped from outside
-
-
-async def endless(conversation: Conversation) -> AsyncIterator[Part]:
-    answer = conversation.answer_id(0)
-    yield start(answer)
-    while True:
-        yield text(answer, "on and on " * 10)
-        await asyncio.sleep(0)
-
-
-async def silent(conversation: Conversation) -> AsyncIterator[Part]:
-    answer = conversation.answer_id(0)
-    yield start(answer)
-    yield text(answer, "a word, and then ")
-    await asyncio.sleep(3600)
 
 
 class Running:

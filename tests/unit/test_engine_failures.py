@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
@@ -14,7 +13,7 @@ from chat.models import Run
 from chat.protocol import LEASE_SPAN, Part, start, text
 from chat.providers.base import Conversation
 from tests.unit.chats import Chat, answers, in_database
-from tests.unit.rig import Rig, Scripted, saying
+from tests.unit.rig import Rig, Scripted, endless, saying, silent
 
 Script = Callable[[Conversation], AsyncIterator[Part]]
 
@@ -150,21 +149,6 @@ async def test_an_author_that_can_not_be_stored_is_made_fit(rig: Rig, chat: Chat
 
 
 # --------------------------------------------------------------------------------------------------------------- limits
-
-
-async def endless(conversation: Conversation) -> AsyncIterator[Part]:
-    answer = conversation.answer_id(0)
-    yield start(answer)
-    while True:
-        yield text(answer, "on and on " * 10)
-        await asyncio.sleep(0)
-
-
-async def silent(conversation: Conversation) -> AsyncIterator[Part]:
-    answer = conversation.answer_id(0)
-    yield start(answer)
-    yield text(answer, "a word, and then ")
-    await asyncio.sleep(3600)
 
 
 async def test_an_endless_answer_ends_at_the_limit(rig: Rig, chat: Chat, settings: Any) -> None:

@@ -9,26 +9,13 @@ from uuid import uuid4
 import pytest
 from django.db.models.functions import Now
 
-from chat.fold import Answer, Fold
+from chat.fold import Answer
 from chat.generation import ledger
 from chat.generation.ledger import Claim
 from chat.models import Message, Run, Thread, Worker
 from chat.protocol import LEASE_SPAN, reasoning, start, text
-from tests.unit.chats import Chat
+from tests.unit.chats import LATER, Chat, claimed, folded
 from tests.unit.concurrency import held_open, together
-
-LATER = Now() + timedelta(seconds=60)
-
-
-def claimed(chat: Chat) -> Claim:
-    return chat.claim(chat.send().run)
-
-
-def folded(claim: Claim, *parts: Any) -> Fold:
-    fold = Fold(claim.first)
-    fold.add(parts, claim.first + len(parts))
-    return fold
-
 
 # ----------------------------------------------------------------------------------------------------- losing the lease
 

@@ -8,30 +8,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from chat.errors import ProviderTimeout
-from chat.fold import Fold
 from chat.generation import ledger
-from chat.generation.ledger import Claim, Times
+from chat.generation.ledger import Times
 from chat.models import Message, Run
 from chat.protocol import LEASE_SPAN, end, reasoning, start, text, usage
-from tests.unit.chats import Chat, make_user
+from tests.unit.chats import Chat, claimed, folded, make_user
 from tests.unit.concurrency import together
-
-LATER = Now() + timedelta(seconds=60)
-
-
-def claimed(chat: Chat) -> Claim:
-    return chat.claim(chat.send().run)
-
-
-def folded(claim: Claim, *parts: Any) -> Fold:
-    fold = Fold(claim.first)
-    fold.add(parts, claim.first + len(parts))
-    return fold
-
 
 # ---------------------------------------------------------------------------------------------------------- claiming
 
