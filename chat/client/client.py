@@ -16,7 +16,7 @@ from chat.client.inbox import Inbox
 from chat.client.outbox import Outbox, Store
 from chat.client.replica import Closed, Replica
 from chat.client.transcript import Transcript
-from chat.client.transport import Socket, WebSocket
+from chat.client.transport import Socket, WebSocket, places
 from chat.protocol import CLOSE_BAD_FRAMES, CLOSE_FORBIDDEN, CLOSE_SIGN_IN, MAX_FRAME
 
 __all__ = ["Client", "Closed", "Sent"]
@@ -38,7 +38,8 @@ class Sent(NamedTuple):
 
 
 class Client:
-    """A user's client of the server at ``url`` (``https://host``). Signed in by an API ``token`` or by a browser's
+    """A user's client of the server at ``url``: ``https://host``, with the path before ``/ws/chat/`` if there is one.
+    ``wss://host`` is the same; anything else is a ValueError. Signed in by an API ``token`` or by a browser's
     ``session``, the value of its cookie.
 
     A context manager: connected inside. Entering returns when the server has said welcome and waits for it as long as
@@ -64,6 +65,7 @@ class Client:
         random: Callable[[], float] = chance.random,
     ) -> None:
         self.url = url.rstrip("/")
+        self._address, self._origin = places(url)
         self.token = token
         self.session = session
         self.outbox = Outbox(store)
@@ -119,9 +121,7 @@ class Client:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         if self.session:
             headers["Cookie"] = f"sessionid={self.session}"
-        return await WebSocket.open(
-            f"ws{self.url.removeprefix('http')}/ws/chat/", origin=self.url if self.session else None, headers=headers
-        )
+        return await WebSocket.open(self._address, origin=self._origin if self.session else None, headers=headers)
 
     async def _run(self) -> None:
         try:

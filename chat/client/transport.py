@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol, Self
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
@@ -18,6 +19,17 @@ GOODBYE = 1.0
 """Seconds that the other side has to answer a goodbye."""
 REFUSED = {401: CLOSE_SIGN_IN, 403: CLOSE_FORBIDDEN}
 """What a handshake that was refused with this status is like."""
+SCHEMES = {"http": "", "ws": "", "https": "s", "wss": "s"}
+PATH = "/ws/chat"
+
+
+def places(url: str) -> tuple[str, str]:
+    """The websocket's address at the server of this url, and the origin of its pages. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or not parts.hostname or parts.query or parts.fragment or parts.port == 0:
+        raise ValueError(f"The server's url has to be like https://host or wss://host, and is {url!r}.")
+    secure, path = SCHEMES[parts.scheme], parts.path.rstrip("/").removesuffix(PATH)
+    return f"ws{secure}://{parts.netloc}{path}{PATH}/", f"http{secure}://{parts.netloc.rpartition('@')[2]}"
 
 
 class Lost(Exception):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import websockets
 
 from chat import errors
 from chat.client import Client, Closed, FileStore
 from chat.client.client import KEPT
+from chat.client.transport import places
+from tests.servers.process import ROOT
 from tests.unit.pipe import Server, begin, settled, virtually
 
 RUN, LEASE = str(uuid4()), 1_000_000
@@ -483,3 +488,57 @@ async def test_an_error_of_the_program_in_a_hook_ends_the_client_and_is_told() -
             await server.say(delta(0, 1))
             with pytest.raises(LookupError):
                 await waiting
+
+
+# ---------------------------------------------------------------------------------------------------------- its server
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "origin"),
+    [
+        ("https://chat.test", "wss://chat.test/ws/chat/", "https://chat.test"),
+        ("wss://chat.test", "wss://chat.test/ws/chat/", "https://chat.test"),
+        ("http://127.0.0.1:8000/", "ws://127.0.0.1:8000/ws/chat/", "http://127.0.0.1:8000"),
+        ("ws://[::1]:8000", "ws://[::1]:8000/ws/chat/", "http://[::1]:8000"),
+        ("HTTPS://chat.test/help/", "wss://chat.test/help/ws/chat/", "https://chat.test"),
+        ("wss://chat.test/help/ws/chat/", "wss://chat.test/help/ws/chat/", "https://chat.test"),
+        ("https://ann:secret@chat.test", "wss://ann:secret@chat.test/ws/chat/", "https://chat.test"),
+    ],
+)
+def test_a_server_may_be_named_by_its_pages_or_by_its_websocket(url: str, address: str, origin: str) -> None:
+    assert places(url) == (address, origin)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "chat.test",
+        "chat.test:8000",
+        "//chat.test",
+        "https://",
+        "https:chat.test",
+        "ftp://chat.test",
+        "wsws://chat.test",
+        "http://chat.test:port",
+        "http://chat.test:0",
+        "http://chat.test/?token=rejoin_x",
+        "http://chat.test/#top",
+    ],
+)
+def test_a_url_that_no_server_can_have_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError):
+        Client(url, token="rejoin_x")
+
+
+def test_a_program_needs_this_folder_and_one_package(tmp_path: Path) -> None:
+    (tmp_path / "websockets").symlink_to(Path(websockets.__file__).parent)
+    code = "from chat.client import Client; print(Client('http://chat.test').url)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],  # -S: nothing that is installed
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("http://chat.test\n", "")
