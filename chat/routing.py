@@ -49,8 +49,8 @@ websockets = SameOrigin(CookieMiddleware(sockets))
 def with_streams(pages: Any) -> Any:
     """The application for HTTP: Django's, and beside it what lasts longer than a page."""
     routes: list[Any] = [
-        path("api/threads/<uuid:thread>/events", sse.events),  # type: ignore[arg-type]
-        path("api/threads/<uuid:thread>/updates", sse.updates),  # type: ignore[arg-type]
+        path("api/threads/<thread>/events", sse.events),  # type: ignore[arg-type]
+        path("api/threads/<thread>/updates", sse.updates),  # type: ignore[arg-type]
         path("api/inbox/events", sse.events),  # type: ignore[arg-type]
         path("api/inbox/updates", sse.updates),  # type: ignore[arg-type]
         re_path("", pages),

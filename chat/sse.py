@@ -53,7 +53,7 @@ async def events(scope: Any, receive: Receive, send: Send) -> None:
     process: Process = scope["rejoin"]
     request = ASGIRequest(scope, BytesIO())
     try:
-        viewer, attach = await _admit(process, request, _thread(scope))
+        viewer, attach = await _admit(process, request, scope["url_route"]["kwargs"].get("thread"))
         with process.stream(viewer):
             await _while_there(receive, EventStream(process, request, send).run(attach))
     except ChatError as error:
@@ -68,7 +68,7 @@ async def updates(scope: Any, receive: Receive, send: Send) -> None:
     process: Process = scope["rejoin"]
     request = ASGIRequest(scope, BytesIO())
     try:
-        viewer, attach = await _admit(process, request, _thread(scope))
+        viewer, attach = await _admit(process, request, scope["url_route"]["kwargs"].get("thread"))
         poll = LongPoll(process, _wait(request.GET.get("wait", "")))
         with process.stream(viewer):
             body = await _while_there(receive, poll.run(attach))
@@ -86,8 +86,8 @@ Attach = Callable[[Sink], Attachment]
 """Makes the attachment that a request asks for."""
 
 
-async def _admit(process: Process, request: ASGIRequest, thread: UUID | None) -> tuple[Any, Attach]:
-    """Who asks (the key of their row), and what for. Raises ChatErrors."""
+async def _admit(process: Process, request: ASGIRequest, named: str | None) -> tuple[Any, Attach]:
+    """Who asks (the key of their row), and what for: the thread of this id, or the inbox. Raises ChatErrors."""
     try:
         request.get_host()
     except DisallowedHost as error:
@@ -99,6 +99,7 @@ async def _admit(process: Process, request: ASGIRequest, thread: UUID | None) ->
         process.limit(viewer.pk)
         cursor = Cursor.parse(request.headers.get("Last-Event-ID") or request.GET.get("cursor") or str(Cursor()))
         everything = _flag(request, "all")
+        thread = _thread(named)
         if thread is not None:
             await process.sources.database(access.thread, viewer.pk, thread)
     except ChatError:
@@ -119,9 +120,11 @@ async def _admit(process: Process, request: ASGIRequest, thread: UUID | None) ->
     return viewer.pk, attach
 
 
-def _thread(scope: Any) -> UUID | None:
-    thread: UUID | None = scope["url_route"]["kwargs"].get("thread")
-    return thread
+def _thread(named: str | None) -> UUID | None:
+    try:
+        return None if named is None else UUID(named)
+    except ValueError:
+        raise BadRequest(detail={"field": "thread"}) from None
 
 
 def _flag(request: ASGIRequest, name: str) -> bool:

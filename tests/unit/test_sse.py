@@ -482,6 +482,13 @@ async def test_not_yours_and_not_there_are_the_same_words(asks: Asks, how: str) 
     assert [(answer.status, answer.headers) for answer in answers] == [(404, answers[0].headers)] * 3
 
 
+@both_ways
+async def test_an_id_may_be_written_in_capitals(asks: Asks, owned: Chat, how: str) -> None:
+    """As everywhere in the API: an id is a UUID, not a text."""
+    events = await all_of(await asks(how, thread=str(owned.id).upper()), how)
+    assert events[0]["thread"] == str(owned.id)
+
+
 @pytest.mark.parametrize(
     ("given", "field"),
     [
@@ -490,6 +497,7 @@ async def test_not_yours_and_not_there_are_the_same_words(asks: Asks, how: str) 
         ({"cursor": "9" * 19}, "cursor"),
         ({"last_event_id_": "%00"}, "cursor"),
         ({"all": "yes please"}, "all"),
+        ({"thread": "seven"}, "thread"),
         ({"host_": "evil.example"}, "Host"),
     ],
 )
@@ -521,7 +529,7 @@ async def test_only_get_is_answered(process: Process, owned: Chat, how: str) -> 
 
 
 async def test_everything_else_is_for_the_pages(process: Process) -> None:
-    for path in ("/", "/api/threads/x/events", f"/api/threads/{uuid4()}", "/api/inbox/events/more"):
+    for path in ("/", "/api/threads/x/y/events", f"/api/threads/{uuid4()}", "/api/inbox/events/more"):
         exchange = Exchange(process, path)
         await exchange.task
         assert exchange.status == 299
