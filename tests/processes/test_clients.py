@@ -1,4 +1,5 @@
-"""docs/clients.md, done as written: each client follows an answer over a connection that is cut in the middle of it."""
+"""docs/clients.md, done as written: each client follows an answer over a connection that is cut in the middle of it.
+And the example of docs/api.md."""
 
 from __future__ import annotations
 
@@ -108,6 +109,25 @@ async def test_curl_goes_on_by_the_last_id_after_a_cut_in_mid_answer(
     await read_events(second, {**given, "CURSOR": cursor}, held, lambda: held.has_ended(run))
     assert held.text(run) == full_text(SCRIPT)
     assert held.gaps == 0
+
+
+async def test_the_example_of_the_api_begins_a_thread_and_reads_an_answer(stack: Stack, token: str, curl: str) -> None:
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    [script] = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for example, real in (("https://chat.example.org", stack.url), ("rejoin_…", token)):
+        assert example in script
+        script = script.replace(example, real)
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-eu", "-c", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, errors) == (0, b"")
+    begun, sent, read = map(json.loads, out.splitlines())
+    assert begun["change"]["row"]["title"] == "Rivers"
+    assert [row["status"] for row in sent["change"]["messages"]] == ["queued"]
+    question, answer = read["messages"]
+    assert (question["text"], answer["status"]) == ("Where do rivers begin?", "complete")
+    assert [run["id"] for run in read["runs"]] == [run["id"] for run in sent["change"]["runs"]]
 
 
 async def read_events(command: str, given: dict[str, str], held: Transcript, enough: Callable[[], bool]) -> str:
