@@ -5,16 +5,25 @@ from __future__ import annotations
 from math import ceil
 from typing import Any, cast
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.middleware.csrf import rotate_token
 
-from chat.errors import ChatError, Unauthenticated
+from chat.errors import BadRequest, ChatError, Unauthenticated
 from chat.process import Process
 
 
 def process_of(request: HttpRequest) -> Process:
     """What this web process has."""
     return cast("Process", request.scope["rejoin"])  # type: ignore[attr-defined]
+
+
+def check_host(request: HttpRequest) -> None:
+    """Raises BadRequest where the server is asked by a name that is not its own: Django would say it in HTML."""
+    try:
+        request.get_host()
+    except DisallowedHost as error:
+        raise BadRequest("This server does not answer to that name.", detail={"field": "Host"}) from error
 
 
 def let_go(request: HttpRequest, response: HttpResponseBase) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,11 +10,14 @@ from channels.routing import URLRouter
 from channels.security.websocket import WebsocketDenier
 from channels.sessions import CookieMiddleware
 from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
 from django.http.request import split_domain_port, validate_host
 from django.urls import path, re_path
 
 from chat import identity, sse
 from chat.consumers import ChatConsumer
+from chat.errors import ChatError
+from chat.http import check_host, failure, write
 
 LOCAL_HOSTS = ["localhost", ".localhost", "127.0.0.1", "[::1]"]
 """Allowed with DEBUG when ALLOWED_HOSTS is empty, as Django does for pages."""
@@ -46,6 +50,20 @@ sockets = URLRouter([path("ws/chat/", ChatConsumer.as_asgi())])  # type: ignore[
 websockets = SameOrigin(CookieMiddleware(sockets))
 
 
+def told_in_json(pages: Any) -> Any:
+    """The application for the API's addresses: who asks for them by a wrong host gets the API's error object."""
+
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            check_host(ASGIRequest(scope, BytesIO()))
+        except ChatError as error:
+            await write(send, failure(error))
+        else:
+            await pages(scope, receive, send)
+
+    return call
+
+
 def with_streams(pages: Any) -> Any:
     """The application for HTTP: Django's, and beside it what lasts longer than a page."""
     routes: list[Any] = [
@@ -53,6 +71,7 @@ def with_streams(pages: Any) -> Any:
         path("api/threads/<thread>/updates", sse.updates),  # type: ignore[arg-type]
         path("api/inbox/events", sse.events),  # type: ignore[arg-type]
         path("api/inbox/updates", sse.updates),  # type: ignore[arg-type]
+        re_path(r"^api(?:/|\Z)", told_in_json(pages)),
         re_path("", pages),
     ]
     return URLRouter(routes)

@@ -15,14 +15,14 @@ from io import BytesIO
 from typing import Any
 from uuid import UUID
 
-from django.core.exceptions import DisallowedHost, SuspiciousOperation
+from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse
 from django.utils import timezone
 
 from chat import access, frames, identity
 from chat.errors import BadMethod, BadRequest, ChatError, Internal, Unauthenticated
-from chat.http import failure, write
+from chat.http import check_host, failure, write
 from chat.process import Process
 from chat.protocol import HEARTBEAT_SILENCE, MAX_RESPONSE, MAX_STREAM, MAX_WAIT, Cursor
 from chat.replication.attachment import Attachment, InboxAttachment, Sink, ThreadAttachment
@@ -88,10 +88,7 @@ Attach = Callable[[Sink], Attachment]
 
 async def _admit(process: Process, request: ASGIRequest, named: str | None) -> tuple[Any, Attach]:
     """Who asks (the key of their row), and what for: the thread of this id, or the inbox. Raises ChatErrors."""
-    try:
-        request.get_host()
-    except DisallowedHost as error:
-        raise BadRequest("This server does not answer to that name.", detail={"field": "Host"}) from error
+    check_host(request)
     if request.method != "GET":
         raise BadMethod
     try:

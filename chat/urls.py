@@ -18,5 +18,5 @@ urlpatterns = [
     path("account/data/", own_data.page, name="data"),
     path("account/data/download/", own_data.download, name="download"),
     path("api/", api.urls),
-    re_path("^api(?:/.*)?$", api.unknown),
+    re_path(r"^api(?:/|\Z)", api.unknown),
 ]

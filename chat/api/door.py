@@ -109,15 +109,37 @@ def answer(value: Any) -> HttpResponse:
 
 
 def guarded(view: Callable[..., Awaitable[HttpResponse]]) -> Callable[..., Awaitable[HttpResponse]]:
-    """The view, whose answers nobody keeps, and which refuses a method it does not have as it refuses all else."""
+    """The view, whose answers nobody keeps, which answers HEAD where it answers GET (the server leaves the body away),
+    and which refuses a method it does not have as it refuses all else."""
 
     @wraps(view)
     async def call(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        asked = request.method
+        if asked == "HEAD":
+            request.method = "GET"  # the library knows its operations by their methods
         response = await view(request, *args, **kwargs)
+        request.method = asked
         if response.status_code == BadMethod.status and "Allow" in response:
-            allowed = response["Allow"]
+            allowed = set(response["Allow"].split(", "))
             response = failure(BadMethod())
-            response["Allow"] = allowed
+            response["Allow"] = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
+        response["Cache-Control"] = "no-store"
+        return response
+
+    return call
+
+
+def readable(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """The view of the document, or of its page: for everybody to read, and kept by nobody."""
+
+    @csrf_exempt
+    @wraps(view)
+    def call(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            response: HttpResponse = failure(BadMethod())
+            response["Allow"] = "GET, HEAD"
+            return response
+        response = view(request, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         return response
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from asgiref.sync import iscoroutinefunction
 from django.urls import path
 
 from chat.api import reading, verbs  # noqa: F401  (they fill the router)
-from chat.api.door import guarded, make_api, router, unknown
+from chat.api.door import guarded, make_api, readable, router, unknown
 
 api = make_api()
 api.add_router("", router)
 _patterns, _name, _namespace = api.urls
 for _pattern in _patterns:
-    if iscoroutinefunction(_pattern.callback):
-        _pattern.callback = guarded(_pattern.callback)
+    _view: Any = _pattern.callback
+    _pattern.callback = guarded(_view) if iscoroutinefunction(_view) else readable(_view)
 
 urls = ([path("", unknown), *_patterns], _name, _namespace)

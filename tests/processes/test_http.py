@@ -115,6 +115,26 @@ async def test_lines_that_are_cut_lose_nothing(stack: Stack, client: Client) -> 
 
 
 @on_each_variant
+async def test_what_the_api_refuses_is_told_in_json_unless_the_web_server_refuses_it_first(
+    stack: Stack, client: Client
+) -> None:
+    cookies, multipart = {"sessionid": client.session}, {"Content-Type": "multipart/form-data"}
+    async with httpx2.AsyncClient(base_url=stack.url, cookies=cookies, trust_env=False) as http:
+        read, head = await http.get("/api/threads"), await http.head("/api/threads")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["Content-Length"] == read.headers["Content-Length"]
+        refused = await http.get("/api/threads", headers={"Host": "evil.example"})
+        assert (refused.status_code, refused.json()["detail"]) == (400, {"field": "Host"})
+        refused = await http.post("/api/threads", headers=multipart, content=b"x")
+        assert refused.status_code == 400
+        if "daphne" in stack.variant:
+            assert refused.content == b"", "as docs/api.md says"
+        else:
+            assert refused.json()["code"] == "bad_frame"
+        assert (await http.get("/api/threads")).json() == read.json()
+
+
+@on_each_variant
 async def test_who_leaves_leaves_nothing_behind(stack: Stack, client: Client) -> None:
     """A user may have few streams: would one that was left stay, there were soon none for who comes."""
     thread = await client.create()

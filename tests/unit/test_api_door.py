@@ -266,7 +266,9 @@ async def test_text_is_clean_when_it_is_stored(caller: Caller, owned: Chat) -> N
     assert (await in_database(lambda: owned.thread.title)) == "a\ufffdb😀c\ufffd"
 
 
-@pytest.mark.parametrize("address", ["/api", "/api/", "/api/nothing", "/api/threads/", "/api/me/", "/api//me"])
+@pytest.mark.parametrize(
+    "address", ["/api", "/api/", "/api/nothing", "/api/threads/", "/api/me/", "/api//me", "/api/a%0Ab"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_address_that_is_not_there_is_not_found_in_json(
     process: Process, owned: Chat, method: str, address: str
@@ -277,10 +279,31 @@ async def test_an_address_that_is_not_there_is_not_found_in_json(
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "OPTIONS"])
-async def test_a_method_that_is_not_there_is_refused_in_json(caller: Caller, method: str) -> None:
-    response = await caller.ask(method, "/api/me")
+@pytest.mark.parametrize("address", ["/api/me", "/api/openapi.json", "/api/docs"])
+async def test_a_method_that_is_not_there_is_refused_in_json(
+    process: Process, owned: Chat, address: str, method: str
+) -> None:
+    caller = await Caller.of(process, owned.owner, checks_csrf=address != "/api/me")
+    response = await caller.ask(method, address)
     assert (response.status_code, response.json()["code"]) == (405, "bad_method")
-    assert response["Allow"] == "GET"
+    assert response["Allow"] == "GET, HEAD"
+
+
+async def test_head_is_answered_where_get_is(process: Process, owned: Chat) -> None:
+    caller = await Caller.of(process, owned.owner, checks_csrf=True)
+    methods: dict[str, set[str]] = {}
+    for method, address, _ in operations().values():
+        methods.setdefault(address, set()).add(method)
+    for name, (method, address, _) in operations().items():
+        given = await in_database(fitting, name, owned)
+        path = address.format(**{key: value for key, value in given.items() if f"{{{key}}}" in address})
+        head = await caller.ask("HEAD", path)
+        if method == "GET":
+            read = await caller.ask("GET", path)
+            assert (head.status_code, head.content) == (200, b""), name
+            assert (head["Content-Type"], head["Cache-Control"]) == (read["Content-Type"], "no-store"), name
+        elif "GET" not in methods[address]:
+            assert (head.status_code, head["Allow"]) == (405, ", ".join(sorted(methods[address]))), name
 
 
 async def test_a_fault_of_the_server_is_told_in_json_without_its_words(

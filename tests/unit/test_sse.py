@@ -535,6 +535,19 @@ async def test_everything_else_is_for_the_pages(process: Process) -> None:
         assert exchange.status == 299
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/me", "/api/nothing"])
+async def test_a_wrong_host_is_told_in_json_on_the_apis_other_addresses_too(
+    process: Process, path: str, method: str
+) -> None:
+    refused = Exchange(process, path, method=method, host="evil.example")
+    error = await refused.json()
+    assert (refused.status, error["code"], error["detail"]) == (400, "bad_request", {"field": "Host"})
+    passed = Exchange(process, "/apix", host="evil.example")
+    await passed.task
+    assert passed.status == 299, "what is no address of the API is Django's own business"
+
+
 @both_ways
 async def test_who_asks_too_often_is_told_when_to_come_back(asks: Asks, how: str, settings: Any) -> None:
     settings.REJOIN_BURST, settings.REJOIN_RATE = 1, 0.001
