@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from chat.protocol import CLOSE_SIGN_IN, PROTOCOL
 from tests.client import PATIENCE
 from tests.processes.conftest import Share
+from tests.servers.process import ROOT
 from tests.servers.script import full_text
 from tests.servers.stack import Stack
 
@@ -36,6 +41,24 @@ def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
 @pytest.fixture
 def token(stack: Stack) -> str:
     return stack.manage("api_token", "create", "ann", "--name", "a program", "--days", "1").strip()
+
+
+def test_an_operator_makes_and_revokes_a_token_by_the_commands_of_the_docs(stack: Stack) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8").split("## API tokens")[1]
+    [commands] = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run(
+        ["sh", "-eu", "-c", f"{commands.replace('.venv/bin/python', sys.executable)}\necho $token"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **stack.environment},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    *listed, token = done.stdout.splitlines()
+    assert any(line.startswith(token[:15]) and "backup" in line for line in listed)
+    assert token[:15] in stack.manage("api_token", "list", "ann")
+    with pytest.raises(RuntimeError, match="was revoked before"):
+        stack.manage("api_token", "revoke", token)
 
 
 @asynccontextmanager

@@ -306,6 +306,15 @@ def test_every_action_that_is_documented_is_logged_and_every_warning_is_document
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_can_be_typed_as_it_stands(page: Path) -> None:
+    """CHANGELOG.md names commands, and gives none."""
+    said = page.read_text("utf-8") if page.name != "CHANGELOG.md" else ""
+    assert set(re.findall(r"([^\s`(]*\s?manage\.py) \w", said)) <= {".venv/bin/python manage.py"}
+    for program in re.findall(r"([^\s`(]*(?:uvicorn|daphne|npm|pytest|ruff)) (?:-|chatproject|ci\b|install\b)", said):
+        assert program.startswith(".venv/bin/")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text("utf-8")):
         path, _, anchor = target.partition("#")
