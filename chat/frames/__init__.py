@@ -47,6 +47,7 @@ from chat.frames.events import (
     RunRow,
     RunState,
     ThreadRow,
+    User,
     Welcome,
 )
 from chat.frames.schema import json_schema
@@ -88,6 +89,7 @@ __all__ = [
     "ThreadCommand",
     "ThreadRow",
     "Update",
+    "User",
     "Welcome",
     "ack",
     "command",

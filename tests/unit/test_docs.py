@@ -87,6 +87,13 @@ def test_the_published_schema_is_that_of_the_code() -> None:
 DEFINITIONS: dict[str, Any] = frames.json_schema()["$defs"]
 
 
+def test_every_frame_row_and_field_of_the_schema_is_described() -> None:
+    for title, definition in DEFINITIONS.items():
+        assert definition.get("description") or "anyOf" in definition, title
+        for name, field in definition.get("properties", {}).items():
+            assert field.get("description"), (title, name)
+
+
 def fields(definition: dict[str, Any], without: set[str] = frozenset({"type"})) -> set[str]:  # type: ignore[assignment]
     """The fields of a frame or row, with a ``?`` after one that may be missing."""
     required = definition["required"]
