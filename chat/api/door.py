@@ -20,6 +20,7 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 
 from chat import frames, identity
+from chat.api.document import SERVERS, DocumentedAPI
 from chat.api.shapes import DESCRIPTION
 from chat.errors import BadFrame, BadMethod, BadRequest, ChatError, Forbidden, Internal, NotFound
 from chat.http import failure, process_of
@@ -181,11 +182,12 @@ def _unforeseen(request: HttpRequest, error: Any) -> HttpResponse:
 
 def make_api() -> NinjaAPI:
     """The API without its operations."""
-    api = NinjaAPI(
+    api = DocumentedAPI(
         title="Rejoin",
         version="1",
         description=DESCRIPTION,
         urls_namespace="api",
+        servers=SERVERS,
         auth=[SessionCookie(), BearerToken()],
         parser=Reader(),
         docs=Swagger({"validatorUrl": None}),  # which would be somebody else's server

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from chat.frames import InboxItem, MessageRow, RunRow, ThreadRow, Welcome
+from typing import Any
 
-COMMAND, THREAD, MESSAGE, OTHER, RUN, ANSWER = (f"0198f3a2-7c10-7000-8000-00000000000{n}" for n in range(1, 7))
+from chat.frames import InboxItem, MessageRow, RunRow, ThreadRow, Welcome, encode
+
+COMMAND, THREAD, MESSAGE, RUN, ANSWER = (f"0198f3a2-7c10-7000-8000-00000000000{n}" for n in range(1, 6))
+MADE_BY_CLIENTS = (COMMAND, THREAD, MESSAGE, RUN)
+"""What stands for such an id in the example of a body: each document has others."""
+RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
 BEGAN, ENDED = "2026-01-02T10:00:00.000Z", "2026-01-02T10:00:09.250Z"
 
 WELCOME: Welcome = {
@@ -80,3 +85,27 @@ MARKDOWN = (
     "# Rivers\n\n**You** · 2026-01-02 10:00 UTC\n\nWhere do rivers begin?\n\n"
     "**demo** · 2026-01-02 10:00 UTC\n\nIn mountains.\n"
 )
+
+
+# ------------------------------------------------------------------------------------------------------- following
+
+CHANGE: dict[str, Any] = {
+    "type": "change",
+    "thread": THREAD,
+    "from": 5,
+    "to": 7,
+    "messages": [MESSAGE_ROW],
+    "runs": [RUN_ROW],
+    "cursor": "7",
+}
+INBOX: dict[str, Any] = {"type": "inbox", "from": 11, "to": 12, "items": [ITEM], "removed": [], "cursor": "12"}
+
+
+def _stream(*events: dict[str, Any]) -> str:
+    return "".join(f"event: {event['type']}\nid: {event['cursor']}\ndata: {encode(event)}\n\n" for event in events)
+
+
+THREAD_STREAM = _stream(CHANGE, {"type": "caught_up", "thread": THREAD, "cursor": "7"})
+INBOX_STREAM = _stream(INBOX, {"type": "caught_up", "inbox": True, "cursor": "12"})
+THREAD_UPDATES = {"events": [CHANGE], "cursor": "7", "more": False}
+INBOX_UPDATES = {"events": [INBOX], "cursor": "12", "more": False}

@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 from django.http import HttpRequest, HttpResponse
 from django.utils.http import content_disposition_header
-from ninja.params.models import Query
+from ninja.params.models import Path, Query
 
 from chat import commands, export, frames
 from chat.api import examples
@@ -20,6 +20,7 @@ from chat.protocol import FOUND, MAX_FOUND, MAX_QUERY, MAX_WINDOW, WINDOW
 from chat.replication import listing
 from chat.replication.listing import Listing
 
+Thread = Annotated[UUID, Path(..., description="The thread's id")]
 WHOLE = offer(Document, examples.DOCUMENT, NotFound)
 WHOLE["openapi_extra"]["responses"][200]["content"]["text/markdown"] = {
     "schema": {"type": "string"},
@@ -51,7 +52,7 @@ async def threads(
     query: Annotated[str, Query(..., max_length=MAX_QUERY, description="What title or texts have in them")] = "",
     archived: Annotated[bool | None, Query(..., description="Only those that are, or are not; else all")] = None,
     before: Annotated[UUID | None, Query(..., description="The last thread of the page you have")] = None,
-    limit: Annotated[int, Query(..., ge=1, le=MAX_FOUND)] = FOUND,
+    limit: Annotated[int, Query(..., ge=1, le=MAX_FOUND, description="So many threads at most")] = FOUND,
 ) -> HttpResponse:
     """The latest first, a page at a time. To follow the list, follow the inbox."""
     database = process_of(request).sources.database
@@ -65,7 +66,7 @@ async def threads(
     tags=["reading"],
     **offer(ThreadAsRead, {"thread": examples.THREAD_ROW, "item": examples.ITEM, "version": 7}, NotFound),
 )
-async def thread(request: HttpRequest, thread: UUID) -> HttpResponse:
+async def thread(request: HttpRequest, thread: Thread) -> HttpResponse:
     """Its own row, its item in the inbox, and the version of all of it. Its messages have an address of their own."""
     return answer(await process_of(request).sources.database(listing.thread, viewer_of(request).pk, thread))
 
@@ -79,9 +80,9 @@ async def thread(request: HttpRequest, thread: UUID) -> HttpResponse:
 )
 async def messages(
     request: HttpRequest,
-    thread: UUID,
+    thread: Thread,
     before: Annotated[UUID | None, Query(..., description="The first message of the page you have")] = None,
-    limit: Annotated[int, Query(..., ge=1, le=MAX_WINDOW)] = WINDOW,
+    limit: Annotated[int, Query(..., ge=1, le=MAX_WINDOW, description="So many messages at most")] = WINDOW,
 ) -> HttpResponse:
     """Its end, or what is before one of its messages: oldest first, as many as fit a frame. Of an answer that is being
     written, all that was said so far. Other branches are named by `siblings`; what waits, by the queued runs."""
@@ -96,7 +97,9 @@ async def messages(
     tags=["reading"],
     **offer(frames.MessageRow, examples.MESSAGE_ROW, NotFound),
 )
-async def message(request: HttpRequest, thread: UUID, message: UUID) -> HttpResponse:
+async def message(
+    request: HttpRequest, thread: Thread, message: Annotated[UUID, Path(..., description="The message's id")]
+) -> HttpResponse:
     """On the path or not. Of an answer that is being written, all that was said so far."""
     found = await _current(request, listing.message, thread, message)
     return answer(found.messages[0])
@@ -111,10 +114,10 @@ async def message(request: HttpRequest, thread: UUID, message: UUID) -> HttpResp
 )
 async def runs(
     request: HttpRequest,
-    thread: UUID,
+    thread: Thread,
     state: Annotated[tuple[frames.RunState, ...], Query(..., description="Only those in these states")] = (),
     before: Annotated[UUID | None, Query(..., description="The last run of the page you have")] = None,
-    limit: Annotated[int, Query(..., ge=1, le=MAX_WINDOW)] = WINDOW,
+    limit: Annotated[int, Query(..., ge=1, le=MAX_WINDOW, description="So many runs at most")] = WINDOW,
 ) -> HttpResponse:
     """The latest first, a page at a time."""
     database = process_of(request).sources.database
@@ -128,7 +131,9 @@ async def runs(
     tags=["reading"],
     **offer(frames.RunRow, examples.RUN_ROW, NotFound),
 )
-async def run(request: HttpRequest, thread: UUID, run: UUID) -> HttpResponse:
+async def run(
+    request: HttpRequest, thread: Thread, run: Annotated[UUID, Path(..., description="The run's id")]
+) -> HttpResponse:
     """Its state, what it wrote, what it cost, and why it failed."""
     return answer(await process_of(request).sources.database(listing.run, viewer_of(request).pk, thread, run))
 
@@ -141,7 +146,11 @@ async def run(request: HttpRequest, thread: UUID, run: UUID) -> HttpResponse:
     **WHOLE,
 )
 async def export_thread(
-    request: HttpRequest, thread: UUID, format: Literal["markdown", "json"] = "markdown"
+    request: HttpRequest,
+    thread: Thread,
+    format: Annotated[
+        Literal["markdown", "json"], Query(..., description="`markdown`: the path. `json`: all rows of all branches")
+    ] = "markdown",
 ) -> HttpResponse:
     """As a file: Markdown has the path as its reader sees it, JSON all rows of all branches."""
     found = await _current(request, listing.everything, thread)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from inspect import getdoc
 from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from ninja.utils import contribute_operation_args
 
 from chat import commands, conf, frames
 from chat.api.door import COMMANDS, answer, router, viewer_of
-from chat.api.examples import COMMAND, MESSAGE, OTHER, RUN, THREAD
+from chat.api.examples import COMMAND, MESSAGE, RUN, THREAD
 from chat.api.shapes import Answer, Batch, Replies, body, offer
 from chat.errors import BadRequest, ChatError, Conflict, Forbidden, Internal, NotFound, TooLarge, Unsupported
 from chat.http import process_of
@@ -47,14 +48,14 @@ VERBS = (
         "/threads/{thread}/messages/{of}/edit",
         frames.Edit,
         "Send another message in place of this one, which stays beside it",
-        {"message": OTHER, "run": RUN, "text": "Where do rivers end?"},
+        {"message": MESSAGE, "run": RUN, "text": "Where do rivers end?"},
     ),
     Verb(
         "POST",
         "/threads/{thread}/messages/{of}/regenerate",
         frames.Regenerate,
         "Ask for another answer beside this one",
-        {"run": RUN, "seen": {MESSAGE: 120}},
+        {"run": RUN},
     ),
     Verb(
         "POST",
@@ -71,19 +72,16 @@ VERBS = (
         {},
     ),
     Verb("POST", "/threads/{thread}/messages/{message}/read", frames.Read, "Say that all is read up to here", {}),
-    Verb(
-        "POST",
-        "/threads/{thread}/runs/{run}/stop",
-        frames.Stop,
-        "End a run where it was read",
-        {"seen": {MESSAGE: 120}},
-    ),
+    Verb("POST", "/threads/{thread}/runs/{run}/stop", frames.Stop, "End a run where it was read", {}),
 )
 
 
 def _add(verb: Verb) -> None:
     name = verb.kind.model_fields["type"].annotation.__args__[0]  # type: ignore[union-attr]
-    filled = {field for field in verb.kind.model_fields if f"{{{field}}}" in verb.path}
+    fields = verb.kind.model_fields
+    filled = {field for field in fields if f"{{{field}}}" in verb.path}
+    # A thread that is begun can't be missing.
+    refusals = (Forbidden, Conflict) if verb.kind is frames.Create else (Forbidden, NotFound, Conflict)
 
     async def view(request: HttpRequest, **values: Any) -> HttpResponse:
         given = values.pop("given").model_dump(exclude_unset=True)
@@ -96,20 +94,18 @@ def _add(verb: Verb) -> None:
     source: Any = Query if verb.method == "DELETE" else Body
     contribute_operation_args(view, "given", body(verb.kind, filled), source(...))
     for field in sorted(filled):
-        contribute_operation_args(view, field, UUID, Path(...))
+        contribute_operation_args(view, field, UUID, Path(..., description=fields[field].description))
     router.api_operation(
         [verb.method],
         verb.path,
         operation_id=name,
         summary=verb.summary,
-        description=f"The command `{name}`.",
+        description=getdoc(verb.kind),
         tags=["commands"],
         **offer(
             Answer,
             {"id": COMMAND, "version": 7},
-            Forbidden,
-            NotFound,
-            Conflict,
+            *refusals,
             body=None if source is Query else {"id": COMMAND, **verb.example},
         ),
     )(view)
@@ -135,7 +131,11 @@ for _verb in VERBS:
         body=[{"type": "send", "id": COMMAND, "message": MESSAGE, "run": RUN, "text": "Where do rivers begin?"}],
     ),
 )
-async def do_all(request: HttpRequest, thread: UUID, given: Annotated[Batch, Body(...)]) -> HttpResponse:
+async def do_all(
+    request: HttpRequest,
+    thread: Annotated[UUID, Path(..., description="The thread that all of them are about")],
+    given: Annotated[Batch, Body(...)],
+) -> HttpResponse:
     """Frames of the protocol, as on a websocket, of this one thread (which they need not name): done in order, each on
     its own. The answer has as many replies and errors, in the same order; what is no good frame gets an error, too.
 

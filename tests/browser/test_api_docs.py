@@ -17,7 +17,7 @@ def test_the_page_shows_every_operation_and_tries_one(reader: Reader, site: Site
     answer = page.goto("/api/docs")
     assert answer is not None
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    expect(page.locator(".opblock")).to_have_count(19)
+    expect(page.locator(".opblock")).to_have_count(23)
     operation = page.locator("#operations-commands-update")
     operation.locator(".opblock-summary-control").click()
     operation.get_by_role("button", name="Try it out").click()

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import AsyncClient
 
+from chat.api.following import TAG
 from chat.api.urls import api
 from chat.process import Process
 from tests.unit.sockets import sign_in
@@ -25,14 +26,27 @@ def document() -> dict[str, Any]:
     return made
 
 
+Operations = dict[str, tuple[str, str, dict[str, Any]]]
+
+
 @cache
-def operations() -> dict[str, tuple[str, str, dict[str, Any]]]:
+def everything() -> Operations:
     """Each operation by its id: method, address and description."""
     return {
         operation["operationId"]: (method.upper(), path, operation)
         for path, methods in document()["paths"].items()
         for method, operation in methods.items()
     }
+
+
+def operations() -> Operations:
+    """Those of the API itself."""
+    return {name: known for name, known in everything().items() if TAG not in known[2]["tags"]}
+
+
+def followings() -> Operations:
+    """Those of event streams and long polls, which are served beside it."""
+    return {name: known for name, known in everything().items() if TAG in known[2]["tags"]}
 
 
 def validate(value: Any, schema: dict[str, Any]) -> None:

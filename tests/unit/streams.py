@@ -5,25 +5,39 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from fnmatch import fnmatch
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import User
 
+from chat.errors import BadMethod
 from chat.process import Process
 from chat.routing import with_streams
 from tests.schema import check
 from tests.sse import Event, Parser
+from tests.unit.caller import followings, validate
 from tests.unit.sockets import sign_in
 
 
+def described(path: str) -> dict[str, Any]:
+    """What the OpenAPI document says of the responses of this address, if it is one of an event stream or long poll."""
+    for _, known, operation in followings().values():
+        if fnmatch(path, known.replace("{thread}", "*")):
+            responses: dict[str, Any] = operation["responses"]
+            return responses
+    return {}
+
+
 class Exchange:
-    """One request of a client that reads as it likes. Every event that comes is held to the published schema."""
+    """One request of a client that reads as it likes. Every event that comes is held to the published schema, and every
+    response to the OpenAPI document."""
 
     def __init__(self, process: Process, path: str, query: str = "", method: str = "GET", **headers: str) -> None:
         given = {"host": "testserver"} | headers
         self.process = process
+        self._described = described(path)
         self._scope = {
             "type": "http",
             "http_version": "1.1",
@@ -95,6 +109,7 @@ class Exchange:
     def _parse(self) -> None:
         for event in self._parser.feed(self.body[self._parsed :]):
             check(json.loads(event.data), len(event.data.encode()))
+            assert event.type in self._described["200"]["content"]["text/event-stream"]["x-events"]
             self.events.append(event)
         self._parsed = len(self.body)
 
@@ -128,6 +143,8 @@ class Exchange:
         assert self.whole
         assert int(self.headers["content-length"]) == len(self.body)
         value: dict[str, Any] = json.loads(self.body)
+        if self._described and self.status != BadMethod.status:
+            validate(value, self._described[str(self.status)]["content"]["application/json"]["schema"])
         return value
 
     async def silent(self) -> bool:

@@ -11,7 +11,7 @@ from chat import actions
 from chat.api.verbs import VERBS
 from chat.process import Process
 from chat.protocol import MAX_COMMANDS
-from tests.unit.caller import Caller, document, operations, validate
+from tests.unit.caller import Caller
 from tests.unit.chats import Chat, in_database
 from tests.unit.sockets import Opens
 
@@ -269,39 +269,3 @@ async def test_runs_are_listed_by_their_state(caller: Caller, owned: Chat) -> No
     assert [run["id"] for run in queued["runs"]] == [str(waiting.run)]
     some = await caller("runs", thread=owned.id, query={"state": ["queued", "completed"], "limit": 1})
     assert some["more"]
-
-
-# ------------------------------------------------------------------------------------------------- OpenAPI and page
-
-
-async def test_the_document_is_there_for_everybody_and_what_it_describes_is_all_there_is(process: Process) -> None:
-    response = await Caller(process).ask("GET", "/api/openapi.json")
-    assert response.status_code == 200
-    assert response.json() == document()
-    assert document()["openapi"].startswith("3.")
-    assert set(document()["components"]["securitySchemes"]) == {"SessionCookie", "BearerToken"}
-
-
-@pytest.mark.parametrize("name", operations())
-def test_every_operation_has_examples_that_are_of_its_shapes(name: str) -> None:
-    _, _, operation = operations()[name]
-    assert operation["security"] == [{"SessionCookie": []}, {"BearerToken": []}]
-    assert {"200", "400", "401", "413", "429", "500"} <= operation["responses"].keys()
-    for response in [*operation["responses"].values(), *filter(None, [operation.get("requestBody")])]:
-        for kind, content in response["content"].items():
-            assert kind in ("application/json", "text/markdown")
-            validate(content["example"], content["schema"])
-
-
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.kind.__name__)
-def test_a_body_has_the_fields_of_its_command_but_for_those_of_the_address(verb: Any) -> None:
-    name = verb.kind.model_fields["type"].annotation.__args__[0]
-    _, address, operation = operations()[name]
-    inside = {parameter["name"] for parameter in operation["parameters"]}
-    if "requestBody" in operation:
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        inside |= document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"].keys()
-    assert inside | {"type"} == verb.kind.model_fields.keys()
-    assert {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"} == {
-        part[1:-1] for part in address.split("/") if part.startswith("{")
-    }

@@ -25,7 +25,7 @@ from chat.providers.demo import DemoProvider
 from chat.providers.flow import FlowProvider
 from chat.providers.openai import OpenAIProvider
 from chat.providers.panel import PanelProvider
-from tests.unit.caller import operations
+from tests.unit.caller import everything
 
 ROOT = Path(settings.BASE_DIR)
 DOCS = ROOT / "docs"
@@ -185,12 +185,12 @@ def test_every_error_is_given_by_something() -> None:
 
 def test_every_operation_of_the_api_is_documented() -> None:
     found = {names(row[0])[0]: names(row[1])[0] for row in rows(section(text("docs/api.md"), "Operations"))}
-    assert found == {name: f"{method} {path}" for name, (method, path, _) in operations().items()}
+    assert found == {name: f"{method} {path}" for name, (method, path, _) in everything().items()}
 
 
 def test_every_parameter_of_the_api_that_is_named_exists() -> None:
     for row in rows(section(text("docs/api.md"), "Operations")):
-        _, _, operation = operations()[names(row[0])[0]]
+        _, _, operation = everything()[names(row[0])[0]]
         known = {parameter["name"] for parameter in operation["parameters"]} | {"welcome", "text", "markdown", "json"}
         assert set(names(row[2])) <= known, row
 

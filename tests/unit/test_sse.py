@@ -26,6 +26,7 @@ from chat.replication.inbox import read_inbox
 from chat.runlog.base import Append, Batch
 from chat.runlog.memory import MemoryRunLog
 from tests.sse import Parser
+from tests.unit.caller import followings
 from tests.unit.chats import Chat, in_database, make_user, until
 from tests.unit.replica import Replica
 from tests.unit.story import Story, everything_that_happens
@@ -506,6 +507,16 @@ async def test_what_is_wrong_with_a_request_is_named(asks: Asks, how: str, given
     refused = await asks(how, **given)
     assert (await refused.json())["detail"] == {"field": field}
     assert refused.status == 400
+
+
+@pytest.mark.parametrize("name", followings())
+async def test_every_parameter_of_the_document_is_looked_at(asks: Asks, name: str) -> None:
+    wrong = {"cursor": "x", "all": "perhaps", "wait": "soon", "thread": "seven", "Last-Event-ID": "x"}
+    for parameter in followings()[name][2]["parameters"]:
+        header, given = parameter["in"] == "header", parameter["name"]
+        field = {("last_event_id_" if header else given): wrong[given]}
+        refused = await asks(name.removeprefix("inbox_"), inbox=name.startswith("inbox_"), **field)
+        assert (await refused.json())["detail"] == {"field": "cursor" if header else given}
 
 
 @both_ways
