@@ -1,8 +1,8 @@
 """Who is at the other end of a connection: whose session it brings, or whose API token.
 
-Who brings a token is judged by it alone: one that is not good is refused, however good the session beside it. So
-nothing that a page from elsewhere makes a browser send can do anything by the browser's cookies under the cover of a
-token, and a request with one needs neither a CSRF token nor an origin.
+If a request brings a token, only the token counts. A bad token is refused, even if a good session comes with it. That
+is why a request with a token needs no CSRF token and no origin. A page of another site can make a browser send its
+cookies, but beside a token they count for nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """API tokens: how a program acts for a user. The account page and ``manage.py api_token`` make and revoke them, and
 chat.identity asks here who brings one.
 
-A token is 256 bits of chance. So its digest needs neither salt nor a slow hash, and finding it by an index is safe:
-how long the comparison takes tells something of a digest, and nobody can choose a token by its digest.
+A token is 256 random bits. Nobody can guess one, so its digest needs neither salt nor a slow hash. The database finds
+a digest by an index, and the time this takes may tell something about the digests that are there. That is safe: nobody
+can make a token that has a given digest.
 """
 
 from __future__ import annotations
