@@ -22,6 +22,8 @@ from chat.conf import SETTINGS, Setting
 from chat.protocol import MAX_FRAME
 from chat.providers import Providers
 
+NEEDED = ("DATA_DIR", "NODE_MODULES", "REDIS_URL")
+"""Settings that neither Django nor the defaults have. A project of one's own may lack them."""
 ZERO_IS_FINE = ("DRAIN", "LOG_TAIL", "LOG_LINGER")
 """All other numbers have to be above zero."""
 MOST = {"MAX_MESSAGE": MAX_FRAME - 1024}
@@ -33,11 +35,17 @@ IDLE_RECEIVE = 5.0
 @register("rejoin")
 def check(app_configs: object, **kwargs: object) -> list[CheckMessage]:
     """All checks. Where a value is wrong in itself, nothing else is said."""
-    wrong = list(_values())
+    wrong = [*_needed(), *_values()]
     return wrong or [*_order(), *_together(), *_processes(), *_hook(), *_providers(), *_idle_receive(), *_packages()]
 
 
 # --------------------------------------------------------------------------------------------------------- values
+
+
+def _needed() -> Iterator[CheckMessage]:
+    for name in NEEDED:
+        if not hasattr(settings, name):
+            yield Error(f"The settings have no {name}.", hint="docs/embedding.md says what it is.", id="rejoin.E009")
 
 
 def _values() -> Iterator[CheckMessage]:

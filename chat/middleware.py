@@ -12,6 +12,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
+from django.urls import reverse
 from django.utils.decorators import sync_and_async_middleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
@@ -54,7 +55,8 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no type
 def content_security_policy(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     """Gives each request a ``csp_nonce`` and each response the policy, unless it has one of its own.
 
-    Django's own error pages, which only DEBUG shows, have inline styles: they are left alone.
+    Pages that are not below the chat's address are those of another project, and left alone. So are Django's own error
+    pages, which only DEBUG shows: they have inline styles.
     """
 
     def is_debug_page(request: HttpRequest, response: HttpResponseBase) -> bool:
@@ -67,7 +69,7 @@ def content_security_policy(get_response: Callable[[HttpRequest], Any]) -> Calla
         return nonce
 
     def protect(request: HttpRequest, response: HttpResponseBase, nonce: str) -> HttpResponseBase:
-        if not is_debug_page(request, response):
+        if request.path.startswith(reverse("chat")) and not is_debug_page(request, response):
             response.headers.setdefault("Content-Security-Policy", POLICY.format(nonce=nonce))
         return response
 

@@ -19,6 +19,8 @@ from django.templatetags.static import static
 from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import SafeString, mark_safe
 
+STATIC = Path(__file__).resolve().parent.parent / "static"
+"""Our own files: in the project of somebody else they are not below its BASE_DIR."""
 # Not named .js: Django would look for the source maps that the files speak of.
 FILES = {"chat/packages/markdown-it.mjs": "markdown-it/dist/browser/markdown-it.esm.min.mjs"}
 """Static name → file below NODE_MODULES."""
@@ -28,8 +30,7 @@ PACKAGES = {"markdown-it": "chat/packages/markdown-it.mjs"}
 
 def _sources() -> list[str]:
     """Our own modules, as named under static/."""
-    root = Path(settings.BASE_DIR) / "static"
-    return sorted(path.relative_to(root).as_posix() for path in (root / "chat").glob("*/*.js"))
+    return sorted(path.relative_to(STATIC).as_posix() for path in (STATIC / "chat").glob("*/*.js"))
 
 
 SOURCES = SimpleLazyObject(_sources)

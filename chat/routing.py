@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from channels.sessions import CookieMiddleware
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http.request import split_domain_port, validate_host
-from django.urls import path, re_path
+from django.urls import get_script_prefix, path, re_path, reverse
 
 from chat import identity, sse
 from chat.consumers import ChatConsumer
@@ -46,8 +47,21 @@ class SameOrigin:
         await (self._application if fine else WebsocketDenier())(scope, receive, send)
 
 
-sockets = URLRouter([path("ws/chat/", ChatConsumer.as_asgi())])  # type: ignore[list-item, arg-type]
-websockets = SameOrigin(CookieMiddleware(sockets))
+def home() -> str:
+    """Where the pages are, as a path without its first slash: "", unless chat.urls is included under a prefix."""
+    return reverse("chat").removeprefix(get_script_prefix())
+
+
+def sockets() -> Any:
+    """The application for websockets. (Below a prefix, too: the page knows no other address than the host's own.)"""
+    routes: list[Any] = [
+        path(place, ChatConsumer.as_asgi())  # type: ignore[arg-type]
+        for place in sorted({"ws/chat/", f"{home()}ws/chat/"})
+    ]
+    return SameOrigin(CookieMiddleware(URLRouter(routes)))
+
+
+websockets = sockets()
 
 
 def told_in_json(pages: Any) -> Any:
@@ -66,12 +80,13 @@ def told_in_json(pages: Any) -> Any:
 
 def with_streams(pages: Any) -> Any:
     """The application for HTTP: Django's, and beside it what lasts longer than a page."""
+    api = f"{home()}api"
     routes: list[Any] = [
-        path("api/threads/<thread>/events", sse.events),  # type: ignore[arg-type]
-        path("api/threads/<thread>/updates", sse.updates),  # type: ignore[arg-type]
-        path("api/inbox/events", sse.events),  # type: ignore[arg-type]
-        path("api/inbox/updates", sse.updates),  # type: ignore[arg-type]
-        re_path(r"^api(?:/|\Z)", told_in_json(pages)),
+        path(f"{api}/threads/<thread>/events", sse.events),  # type: ignore[arg-type]
+        path(f"{api}/threads/<thread>/updates", sse.updates),  # type: ignore[arg-type]
+        path(f"{api}/inbox/events", sse.events),  # type: ignore[arg-type]
+        path(f"{api}/inbox/updates", sse.updates),  # type: ignore[arg-type]
+        re_path(rf"^{re.escape(api)}(?:/|\Z)", told_in_json(pages)),
         re_path("", pages),
     ]
     return URLRouter(routes)

@@ -46,6 +46,13 @@ def test_the_defaults_are_sound(settings: dict[str, Any]) -> None:
     assert ids(**settings) == []
 
 
+@pytest.mark.parametrize("name", ["DATA_DIR", "NODE_MODULES", "REDIS_URL"])
+def test_a_setting_that_a_project_of_ones_own_lacks_is_named(name: str, settings: Any) -> None:
+    delattr(settings, name)
+    [message] = check(None)
+    assert (message.id, name in message.msg) == ("rejoin.E009", True)
+
+
 NUMBERS = [name for name, setting in SETTINGS.items() if type(setting.default) in (int, float)]
 
 

@@ -15,17 +15,24 @@ from types import ModuleType
 from typing import Any, get_args
 
 import pytest
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.core.management import call_command
 
 from chat import actions, conf, errors, frames, protocol
+from chat.process import Process
 from chat.providers import Providers
 from chat.providers.base import Conversation, Turn
 from chat.providers.demo import DemoProvider
 from chat.providers.flow import FlowProvider
 from chat.providers.openai import OpenAIProvider
 from chat.providers.panel import PanelProvider
+from chat.routing import websockets
+from tests.servers.embedded import blocks
 from tests.unit.caller import everything
+from tests.unit.chats import Chat
+from tests.unit.streams import cookie_of
 
 ROOT = Path(settings.BASE_DIR)
 DOCS = ROOT / "docs"
@@ -240,6 +247,7 @@ def test_every_setting_that_a_page_names_exists(page: Path) -> None:
     tests = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")]
     known = {f"REJOIN_{name}" for name in conf.SETTINGS}
     known |= set(re.findall(r'"((?:REJOIN|DJANGO)_\w+)"', text("chatproject/settings.py")))
+    known.add("DJANGO_SETTINGS_MODULE")  # Django's own
     known |= set(re.findall(r'os\.environ\.get\("(REJOIN_\w+)"', "".join(tests)))
     assert set(re.findall(r"\b(?:REJOIN|DJANGO)_[A-Z_]*[A-Z]\b", page.read_text("utf-8"))) <= known
 
@@ -288,6 +296,28 @@ async def test_the_example_of_ones_own_provider_works(monkeypatch: pytest.Monkey
     ]
     with pytest.raises(errors.ProviderUnavailable):
         await anext(ask("Hello there, how are you today?")[1])
+
+
+# ---------------------------------------------------------------------------------------------------------- embedding
+
+
+async def test_ones_own_websockets_stand_beside_those_of_the_chat(process: Process, owned: Chat) -> None:
+    class Mine(AsyncWebsocketConsumer):
+        async def connect(self) -> None:
+            await self.accept("mine")
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await names["every_websocket"]({**scope, "rejoin": process}, receive, send)
+
+    [code] = [code for _, code in blocks("python") if "every_websocket" in code]
+    names: dict[str, Any] = {"Mine": Mine, "websockets": websockets}
+    exec(code, names)
+    given = {"host": "testserver", "origin": "http://testserver", "cookie": await cookie_of(owned.owner)}
+    headers = [(name.encode(), value.encode()) for name, value in given.items()]
+    for path, answered in (("/ws/mine/", "mine"), ("/ws/chat/", protocol.PROTOCOL)):
+        wire = WebsocketCommunicator(application, path, headers, subprotocols=[answered])
+        assert await wire.connect(timeout=10) == (True, answered)
+        await wire.disconnect()
 
 
 # --------------------------------------------------------------------------------------------------------- operations

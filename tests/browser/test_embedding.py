@@ -1,0 +1,45 @@
+"""The page inside somebody's own project, below a prefix: docs/embedding.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Reader
+from tests.conftest import show_on_failure
+from tests.servers.embedded import Project
+
+HOME = "/help/"
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """In place of the deployment that other modules look at."""
+    project = Project(tmp_path_factory.mktemp("project"), {"REJOIN_GUESTS": "1"})
+    show_on_failure(request, project)
+    project.set_up()
+    with project:
+        yield project
+
+
+def test_a_guest_chats_below_a_prefix_and_finds_the_chat_again(
+    site: Project, new_reader: Callable[..., Reader]
+) -> None:
+    reader = new_reader().open(HOME)
+    reader.say("Where do rivers begin?")
+    reader.sees("Where do rivers begin?")
+    address = f"{site.url}{HOME}c/{reader.thread}/"
+    assert reader.page.url == address
+    reader.page.reload()
+    reader.sees("Where do rivers begin?")
+    other = new_reader(like=reader).open(HOME)
+    other.item("Where do rivers begin?").get_by_role("link").click()
+    other.sees("Where do rivers begin?")
+    assert other.page.url == address
+    link = other.page.locator('[data-format="markdown"]')
+    exported = other.page.request.get(f"{site.url}{link.get_attribute('href')}")
+    assert "Where do rivers begin?" in exported.text()
+    other.page.goto(f"{HOME}account/data/")
+    expect(other.page.get_by_role("main")).to_contain_text("1 chat")
