@@ -24,7 +24,6 @@ TITLE = means("The title. It may be empty")
 ARCHIVED = means("Whether the thread is in the archive")
 PINNED = means("Whether the thread stands above the others in the list")
 THREAD = means("The thread that this is about")
-RUN_SEQ = means("How much of its run the text holds: everything up to the part of this number")
 CURSOR = means("What the client has once it has applied this. To be sent with the next attach")
 TIME = means("The server's time")
 
@@ -82,7 +81,7 @@ class MessageRow(TypedDict):
     reasoning_length: NotRequired[Annotated[int, means("Characters (code points) of its reasoning")]]
     reasoning_ms: NotRequired[Annotated[int, means("How long the model thought, in milliseconds")]]
     run: Annotated[Id | None, means("The run that writes it; of a user's message, the run that answers it first")]
-    seq: Annotated[int, RUN_SEQ]
+    seq: Annotated[int, means("How much of its run the text holds: everything up to the part of this number")]
     version: Annotated[int, means("The thread's version at which this row changed last")]
     created_at: Annotated[Moment, CREATED]
     updated_at: Annotated[Moment, UPDATED]
