@@ -52,16 +52,8 @@ def home() -> str:
     return reverse("chat").removeprefix(get_script_prefix())
 
 
-def sockets() -> Any:
-    """The application for websockets. (Below a prefix, too: the page knows no other address than the host's own.)"""
-    routes: list[Any] = [
-        path(place, ChatConsumer.as_asgi())  # type: ignore[arg-type]
-        for place in sorted({"ws/chat/", f"{home()}ws/chat/"})
-    ]
-    return SameOrigin(CookieMiddleware(URLRouter(routes)))
-
-
-websockets = sockets()
+routes: list[Any] = [path(f"{home()}ws/chat/", ChatConsumer.as_asgi())]  # type: ignore[arg-type]
+websockets = SameOrigin(CookieMiddleware(URLRouter(routes)))
 
 
 def told_in_json(pages: Any) -> Any:

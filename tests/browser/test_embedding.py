@@ -8,8 +8,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Reader
+from tests.browser.test_connection import STREAMS
 from tests.conftest import show_on_failure
 from tests.servers.embedded import Project
+from tests.servers.proxy import Proxy
 
 HOME = "/help/"
 
@@ -43,3 +45,14 @@ def test_a_guest_chats_below_a_prefix_and_finds_the_chat_again(
     assert "Where do rivers begin?" in exported.text()
     other.page.goto(f"{HOME}account/data/")
     expect(other.page.get_by_role("main")).to_contain_text("1 chat")
+
+
+def test_below_a_prefix_the_chat_goes_on_where_no_websocket_gets_through(
+    site: Project, new_reader: Callable[..., Reader]
+) -> None:
+    with Proxy(site.port) as line:
+        line.upgrades("refuse")
+        reader = new_reader().open(f"http://127.0.0.1:{line.port}{HOME}")
+        expect(reader.connection).to_have_attribute("title", STREAMS)
+        reader.say("Where do rivers begin?")
+        reader.sees("Where do rivers begin?")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
-from websockets.asyncio.client import connect
 
 from chat.client import Client
 from tests.client import until
@@ -84,14 +83,6 @@ async def test_a_program_finds_everything_below_the_prefix(project: Project) -> 
             assert refused.json()["code"] == code
         assert (await http.get("/api/me")).status_code == 404
         assert "json" not in (await http.get("/api/me")).headers["Content-Type"], "this is the project's own"
-
-
-async def test_the_page_finds_its_websocket_at_the_root(project: Project, browser: httpx2.Client) -> None:
-    cookie = {"Cookie": f"sessionid={browser.cookies['sessionid']}"}
-    for place in ("/ws/chat/", f"{HOME}ws/chat/"):
-        address = f"ws{project.url.removeprefix('http')}{place}"
-        async with connect(address, origin=project.url, additional_headers=cookie, proxy=None) as socket:  # type: ignore[arg-type]
-            assert '"welcome"' in str(await socket.recv())
 
 
 def test_the_page_has_its_files_and_leaves_the_projects_own_pages_alone(

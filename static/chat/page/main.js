@@ -33,7 +33,7 @@ const session = memory(sessionStorage, `rejoin:${user}:`);
 const unsent = new Unsent(local);
 
 const client = new Client({
-  url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/chat/`,
+  url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${HOME}ws/chat/`,
   user,
   headers: csrf,
   via: session.get("via"),
