@@ -217,6 +217,23 @@ def test_a_long_chat_opens_at_its_end_and_goes_back_page_by_page(browser: Browse
     assert [text.strip() for text in read] == said
 
 
+def test_a_browser_shows_the_chat_not_before_the_script_that_puts_it_at_its_end(browser: Browser, ann: Any) -> None:
+    page = browser.look("/").text
+    expected = re.search(r'<link rel="expect" href="#(\w+)" blocking="render">', page)
+    assert expected is not None
+    preload, modules, dock, script, awaited = (
+        page.index(part)
+        for part in (
+            '<link rel="preload" href="/static/chat/start.js" as="script">',
+            '<link rel="modulepreload"',
+            '<div class="dock">',
+            '<script src="/static/chat/start.js">',
+            f'id="{expected[1]}"',
+        )
+    )
+    assert preload < modules < dock < script < awaited
+
+
 def test_the_list_of_chats_is_pinned_first_then_latest_without_the_archived(browser: Browser, ann: Any) -> None:
     for version, (title, fields) in enumerate(
         [("old", {}), ("pinned", {"pinned": True}), ("new", {}), ("archived", {"archived": True})], start=1

@@ -1,0 +1,58 @@
+"""What is seen before the page's modules run, and that nothing of it moves when they take over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.browser.conftest import Reader, wait_for
+from tests.browser.site import Site, ask
+
+pytestmark = pytest.mark.processes
+
+PLACES = """() => Object.fromEntries(
+  [...document.querySelectorAll(".message, .message .text, .reasoning, #composer")].map((node) => {
+    const { x, y, width, height } = node.getBoundingClientRect();
+    const name = `${node.id || node.className} of ${node.closest("[data-id]")?.dataset.id}`;
+    return [name, [x, y, width, height].map(Math.round)];
+  }))"""
+
+
+@contextmanager
+def before_the_modules(reader: Reader) -> Iterator[None]:
+    """The page is loaded anew, and its modules come only at the end of this."""
+    held: list[Route] = []
+    pattern = "**/chat/page/main*.js"
+    reader.page.route(pattern, lambda route: held.append(route))
+    reader.page.reload(wait_until="commit")
+    expect(reader.page.locator("#announcer")).to_be_attached()
+    wait_for(lambda: bool(held), "the modules to be asked for")
+    yield
+    for route in held:
+        route.continue_()
+    reader.page.unroute(pattern)
+    expect(reader.connection).to_have_text("Live")
+
+
+def places(reader: Reader) -> dict[str, Any]:
+    """Where everything stands."""
+    found: dict[str, Any] = reader.page.evaluate(PLACES)
+    return found
+
+
+def below(reader: Reader) -> float:
+    """Pixels of the chat below what is seen."""
+    return float(reader.page.evaluate("scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight"))
+
+
+def test_a_long_chat_is_at_its_end_from_the_beginning(site: Site, reader: Reader) -> None:
+    reader.say(ask(text="".join(f"line {number}\n\n" for number in range(100))))
+    reader.is_at_rest()
+    with before_the_modules(reader):
+        assert below(reader) < 2
+        before = places(reader)
+    assert places(reader) == before
