@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.browser.site import Site, ask
 pytestmark = pytest.mark.processes
 
 PLACES = """() => Object.fromEntries(
-  [...document.querySelectorAll(".message, .message .text, .reasoning, #composer")].map((node) => {
+  [...document.querySelectorAll("#find, .item, .message, .message .text, .reasoning, #composer")].map((node) => {
     const { x, y, width, height } = node.getBoundingClientRect();
     const name = `${node.id || node.className} of ${node.closest("[data-id]")?.dataset.id}`;
     return [name, [x, y, width, height].map(Math.round)];
@@ -56,3 +56,19 @@ def test_a_long_chat_is_at_its_end_from_the_beginning(site: Site, reader: Reader
         assert below(reader) < 2
         before = places(reader)
     assert places(reader) == before
+
+
+def test_what_is_searched_for_before_the_modules_are_there_is_found(site: Site, reader: Reader) -> None:
+    reader.say(ask(text="A needle"))
+    reader.is_at_rest()
+    with before_the_modules(reader):
+        reader.page.get_by_label("Search chats").fill("needle")
+    expect(reader.page.locator("#found mark")).to_have_text("needle")
+
+
+def test_without_javascript_there_is_nothing_to_search_with(site: Site, new_reader: Callable[..., Reader]) -> None:
+    for scripting in (True, False):
+        page = new_reader(java_script_enabled=scripting).page
+        page.goto("/")
+        expect(page.get_by_role("link", name="New chat").first).to_be_visible()
+        expect(page.get_by_label("Search chats")).to_be_visible(visible=scripting)

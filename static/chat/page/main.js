@@ -115,7 +115,6 @@ const sidebar = new Sidebar(
     open: (thread) => go(thread),
   },
 );
-node("find").hidden = false;
 toast(node("toast"), sidebar.undo);
 
 const status = new Status(client, {

@@ -27,6 +27,7 @@ export class Search extends EventTarget {
     client.addEventListener("welcome", () => {
       if (this.#state === "waiting") this.#ask();
     });
+    this.#typed(); // the field was there before this module
   }
 
   /** Whether something is searched for. */
