@@ -101,6 +101,26 @@ def test_a_stop_leaves_of_each_what_was_seen(site: Site, reader: Reader) -> None
     assert texts(reader.answers) == seen
 
 
+def test_who_goes_on_with_one_of_two_stopped_answers_still_reads_them_side_by_side(site: Site, reader: Reader) -> None:
+    reader.say(ask(text="What each of them says", gate="later", after=2))
+    for answer in (reader.answers.first, reader.answers.last):
+        expect(answer).to_have_text("What eac")
+    reader.composer.press("Escape")
+    expect(reader.messages.last.locator(".note")).to_have_text("Stopped")
+    site.model.open_gate("later")
+    reader.does("Continue")
+    reader.sees("What each of them says")
+    reader.is_at_rest()
+    expect(reader.messages.nth(1).locator(".note")).to_have_text("Stopped")
+    left, right = (reader.messages.nth(at).bounding_box() for at in (1, 2))
+    assert left and right and left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
+    authors = reader.page.locator('.message[data-role="assistant"] .author.visible')
+    assert authors.all_text_contents() == ["Ada", "Grace"]
+    reader.does("Regenerate")
+    expect(reader.messages.nth(1).locator(".count")).to_have_text("2/2")
+    expect(reader.answers).to_have_count(2)
+
+
 def test_each_chat_shows_the_model_that_it_has(site: Site, reader: Reader) -> None:
     choice = reader.page.get_by_label("Model")
     for model in ("all", "flow/all"):

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { Transcript } from "../../static/chat/client/transcript.js";
-import { abreast, outlook } from "../../static/chat/page/outlook.js";
+import { abreast, firsts, outlook } from "../../static/chat/page/outlook.js";
 import { caughtUp, change, messageRow, runRow } from "./doubles.js";
 
 const said = (id, parent, run = null) => messageRow(id, { parent, text: id, run });
@@ -121,16 +121,38 @@ test("the version that was chosen last is wanted until the server has it", () =>
   assert.equal(seen(thread(), [chosen("x"), chosen("y")]).wanted, "y");
 });
 
-test("answers of one run that began before one had said a word stand side by side", () => {
+test("answers belong together that one run has written, and those it was gone on with", () => {
+  const path = (...rows) => [said("q", null, "r"), ...rows];
+  const runs = (prompts) => new Map(Object.entries(prompts).map(([id, prompt]) => [id, runRow(id, { prompt })]));
+  const goneOn = path(answered("a", "q", "r"), answered("b", "a", "s"));
+  assert.deepEqual(firsts(goneOn, runs({ r: "q", s: "q" })), [0, 1, 1]);
+  assert.deepEqual(firsts(goneOn, runs({ r: "q", s: "other" })), [0, 1, 2]);
+  assert.deepEqual(firsts(path(answered("a", "q", "r"), answered("b", "a", "r")), new Map()), [0, 1, 1], "though it is not held");
+  const next = [...path(answered("a", "q", "r")), said("p", "a", "s"), answered("b", "p", "s")];
+  assert.deepEqual(firsts(next, runs({ r: "q", s: "p" })), [0, 1, 2, 3]);
+  assert.deepEqual(firsts([answered("a", null, null), answered("b", "a", null)], new Map()), [0, 1], "of no run");
+});
+
+test("all that belongs together makes way for another answer, also what another run has gone on with", () => {
+  const transcript = thread({ messages: [answered("b2", "a2", "r3")], runs: [runRow("r3", { state: "stopped", prompt: "q2" })] });
+  transcript.row.head = "b2";
+  assert.equal(seen(transcript, [entry({ type: "regenerate", of: "b2", run: "r4" })]).path, "q1 a1 q2");
+});
+
+test("answers that began before one of them had said a word stand side by side", () => {
   const at = (second) => ({ created_at: `2026-01-01T00:00:${second}Z` });
   const path = (...rows) => [said("q", null, "r"), ...rows];
-  const runs = (first_token_at) => new Map([["r", { first_token_at }]]);
+  const runs = (first_token_at) => new Map([["r", { prompt: "q", first_token_at }]]);
   const panel = path(answered("a", "q", "r", at("10.000")), answered("b", "a", "r", at("10.020")));
   assert.deepEqual(abreast(panel, runs("2026-01-01T00:00:12Z")), [1, 2, 2]);
   assert.deepEqual(abreast(panel, runs(null)), [1, 2, 2], "while it runs");
+  const goneOn = runs("2026-01-01T00:00:12Z").set("s", { prompt: "q", first_token_at: "2026-01-01T00:07:00Z" });
+  assert.deepEqual(abreast([...panel.slice(0, 2), { ...panel[2], run: "s" }], goneOn), [1, 2, 2], "gone on with");
   const flow = path(answered("a", "q", "r", at("10.000")), answered("b", "a", "r", at("14.000")));
   assert.deepEqual(abreast(flow, runs("2026-01-01T00:00:12Z")), [1, 1, 1]);
   assert.deepEqual(abreast(flow, runs(null)), [1, 1, 1], "while it runs");
   const others = path(answered("a", "q", "r", at("10.000")), answered("b", "a", "s", at("10.020")));
   assert.deepEqual(abreast(others, runs(null)), [1, 1, 1], "of two runs");
+  const question = [answered("a", null, null, at("10.000")), { ...said("q", "a"), ...at("10.010") }];
+  assert.deepEqual(abreast(question, new Map()), [1, 1], "a question stands by itself");
 });

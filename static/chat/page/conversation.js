@@ -2,7 +2,7 @@
 
 import { newId } from "../client/ids.js";
 import { errorWords } from "./error-words.js";
-import { firstOf } from "./outlook.js";
+import { firsts } from "./outlook.js";
 
 export class Conversation {
   #client;
@@ -110,9 +110,9 @@ export class Conversation {
 
   /** Another answer in the place of the one that this message belongs to, or to this question. */
   async regenerate(id) {
-    const { id: thread, path } = this.transcript;
+    const { id: thread, path, runs } = this.transcript;
     const at = path.findIndex((message) => message.id === id);
-    const of = at < 0 || path[at].role === "user" ? id : path[firstOf(path, at)].id;
+    const of = at < 0 || path[at].role === "user" ? id : path[firsts(path, runs)[at]].id;
     if (this.#isAsked("regenerate", { of })) return;
     const run = newId();
     this.#view.expect(run);

@@ -45,7 +45,7 @@ export function outlook(transcript, entries, anew = new Set()) {
     if (command.type === "select" && !error) wanted = command.message;
     if (command.type === "continue") pending = true;
     if (command.type === "regenerate" && !error && at >= 0) {
-      cut(path[at].role === "user" ? at + 1 : firstOf(path, at));
+      cut(path[at].role === "user" ? at + 1 : firsts(path, transcript.runs)[at]);
       next.length = 0;
       pending = true;
     }
@@ -92,28 +92,36 @@ function answeredAnew(transcript, path, anew) {
   return anew.has(first.id) || !open ? at + 1 : -1;
 }
 
-/** The first of the answers that one run wrote together with the one at this place. */
-export function firstOf(path, at) {
-  while (at > 0 && path[at - 1].role === "assistant" && path[at - 1].run === path[at].run) at--;
-  return at;
+/**
+ * Of each message of the path, where the answers begin that belong together with it; of a question, its own place. They
+ * are those of one run, and of the runs that went on with one of them, which answer the same question.
+ */
+export function firsts(path, runs) {
+  const questionOf = ({ role, run }) => (role === "assistant" ? (runs.get(run)?.prompt ?? run) : null);
+  const places = [];
+  path.forEach((message, at) => {
+    const question = questionOf(message);
+    places.push(at > 0 && question !== null && question === questionOf(path[at - 1]) ? places[at - 1] : at);
+  });
+  return places;
 }
 
 /**
- * How many answers stand side by side with each message of the path, itself counted: those of one run that all began
- * before one of them had said a word.
+ * How many answers stand side by side with each message of the path, itself counted: those that belong together and all
+ * began before one of them had said a word.
  */
 export function abreast(path, runs) {
+  const places = firsts(path, runs);
   const counts = path.map(() => 1);
-  for (let at = 0; at < path.length; ) {
-    let end = at + 1;
-    while (end < path.length && firstOf(path, end) === at) end++;
+  for (let at = 0, end; at < path.length; at = end) {
+    end = at + 1;
+    while (places[end] === at) end++;
     const together = path.slice(at, end);
     const moment = path[at].created_at;
     const word = runs.get(path[at].run)?.first_token_at;
     const latest = word ? Date.parse(word) : Date.parse(moment) + TOGETHER;
     const count = together.filter(({ created_at }) => created_at === null || Date.parse(created_at) <= latest).length;
     if (count === together.length) counts.fill(count, at, end);
-    at = end;
   }
   return counts;
 }

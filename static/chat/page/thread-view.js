@@ -9,7 +9,7 @@ import { ended } from "../client/transcript.js";
 import { arrange } from "./arrange.js";
 import { actionButton } from "./buttons.js";
 import { MessageView } from "./message-view.js";
-import { abreast, outlook } from "./outlook.js";
+import { abreast, firsts, outlook } from "./outlook.js";
 import { LOADING, WAITING, lifeSign, messageFoot, queueWords } from "./words.js";
 
 export class ThreadView {
@@ -201,6 +201,7 @@ export class ThreadView {
     const { path, next, waiting, pending, wanted } = this.#outlook;
     const busy = transcript.running !== undefined || transcript.queued.length > 0 || pending;
     const beside = abreast(path, transcript.runs);
+    const first = firsts(path, transcript.runs);
     this.nodes.log.toggleAttribute("data-abreast", beside.some((count) => count > 1));
     const placed = [];
     path.forEach((message, at) => {
@@ -208,9 +209,9 @@ export class ThreadView {
       const frozen = this.#frozen !== null && message.run === this.#frozen && message.role === "assistant";
       if (frozen && !this.#views.has(message.id)) return;
       const last = at === path.length - 1;
-      const whole = last || path[at + 1].role === "user" || path[at + 1].run !== message.run;
+      const whole = first[at + 1] !== first[at];
       const state = { run, busy, last, whole, stopping: frozen, beside: beside[at] > 1 };
-      const named = message.role === "assistant" && run !== undefined && transcript.writtenBy(run).length > 1;
+      const named = first[at] !== at || first[at + 1] === at;
       const foot = messageFoot(message, state);
       placed.push(this.#view(message, { foot, run, wanted, frozen, named, abreast: beside[at] }));
     });
