@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import groupby
 from math import ceil
 from typing import Any, TypeVar
 from uuid import UUID
@@ -43,6 +44,9 @@ PROMPTS = (
     _("Write a short Python program"),
     _("Say something in many languages"),
 )
+
+TOGETHER = timedelta(seconds=1)
+"""Within this time messages that began together have begun."""
 
 LEFT_OUT_ONE = "{count} earlier message did not fit and was left out"
 LEFT_OUT_MANY = "{count} earlier messages did not fit and were left out"
@@ -131,7 +135,7 @@ async def _page(
 
 
 def first_view(frames: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the frames of a thread add up to, for the template: title, path, queued, earlier.
+    """What the frames of a thread add up to, for the template: title, path, abreast, queued, earlier.
 
     The frames are those of a catch-up from nothing, so that nothing needs to be replaced or dropped.
     """
@@ -169,10 +173,14 @@ def first_view(frames: list[dict[str, Any]]) -> dict[str, Any]:
             row["growing"] = row["status"] == Message.Status.STREAMING
             row["html"] = (markdown.render_growing if row["growing"] else markdown.render)(row["text"])
             row["thoughts"] = thoughts(row["growing"] and not row["text"], row["reasoning_ms"])
-            row["several"] = len(runs.get(row["run"], {}).get("messages", ())) > 1
+    places = firsts(path, runs)
+    for row, place, count in zip(path, places, abreast(path, runs), strict=True):
+        row["several"] = places.count(place) > 1
+        row["abreast"] = count if count > 1 else None
     return {
         "title": thread_row.get("title", ""),
         "path": path,
+        "abreast": any(row["abreast"] for row in path),
         "queued": sorted(
             (row for row in rows.values() if row["status"] == Message.Status.QUEUED),
             key=lambda row: runs.get(row["run"], {}).get("place") or len(rows),
@@ -187,6 +195,36 @@ def _fold(run: str, seq: int, rows: dict[str, dict[str, Any]]) -> Fold:
         if row["run"] == run and row["role"] == Message.Role.ASSISTANT:
             fold.hold(row["id"], row["text"], row["reasoning"], row["reasoning_ms"])
     return fold
+
+
+def firsts(path: list[dict[str, Any]], runs: dict[str, dict[str, Any]]) -> list[int]:
+    """Of each message of the path, where the answers begin that belong together with it; of a question, its own place.
+
+    The page's modules find the same, and the same of abreast (page/outlook.js): tests/words holds both to it."""
+
+    def question_of(row: dict[str, Any]) -> Any:
+        return runs.get(row["run"], {}).get("prompt", row["run"]) if row["role"] == Message.Role.ASSISTANT else None
+
+    places: list[int] = []
+    for at, row in enumerate(path):
+        question = question_of(row)
+        goes_on = at > 0 and question is not None and question == question_of(path[at - 1])
+        places.append(places[-1] if goes_on else at)
+    return places
+
+
+def abreast(path: list[dict[str, Any]], runs: dict[str, dict[str, Any]]) -> list[int]:
+    """How many answers stand side by side with each message of the path, itself counted: those that belong together and
+    all began before one of them had said a word."""
+    counts = [1] * len(path)
+    for first, group in groupby(range(len(path)), firsts(path, runs).__getitem__):
+        together = list(group)
+        word = runs.get(path[first]["run"], {}).get("first_token_at")
+        began = [datetime.fromisoformat(path[at]["created_at"]) for at in together]
+        if max(began) <= (datetime.fromisoformat(word) if word else began[0] + TOGETHER):
+            for at in together:
+                counts[at] = len(together)
+    return counts
 
 
 def note(row: dict[str, Any], run: dict[str, Any] | None, answering: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,12 +15,25 @@ from tests.browser.site import Site, ask
 
 pytestmark = pytest.mark.processes
 
+PROVIDERS = {
+    "local": {"path": "chat.providers.openai.OpenAIProvider", "options": {"model": "scripted", "max_retries": 0}},
+    "panel": {
+        "path": "chat.providers.panel.PanelProvider",
+        "options": {"members": {"Ada": "local/", "Grace": "local/"}},
+    },
+}
+
 PLACES = """() => Object.fromEntries(
   [...document.querySelectorAll("#find, .item, .message, .message .text, .reasoning, #composer")].map((node) => {
     const { x, y, width, height } = node.getBoundingClientRect();
     const name = `${node.id || node.className} of ${node.closest("[data-id]")?.dataset.id}`;
     return [name, [x, y, width, height].map(Math.round)];
   }))"""
+
+
+@pytest.fixture(scope="module")
+def configured() -> dict[str, str]:
+    return {"REJOIN_PROVIDERS": json.dumps(PROVIDERS)}
 
 
 @contextmanager
@@ -72,3 +86,19 @@ def test_without_javascript_there_is_nothing_to_search_with(site: Site, new_read
         page.goto("/")
         expect(page.get_by_role("link", name="New chat").first).to_be_visible()
         expect(page.get_by_label("Search chats")).to_be_visible(visible=scripting)
+
+
+@pytest.mark.parametrize("when", ["while they grow", "when they are complete"])
+def test_answers_that_are_read_side_by_side_stand_so_from_the_beginning(site: Site, reader: Reader, when: str) -> None:
+    reader.page.get_by_label("Model").select_option("panel/all")
+    reader.say(ask(text="What each of them says. " * 40, gate="half", after=40))
+    expect(reader.answers).to_have_count(2)
+    if when == "when they are complete":
+        site.model.open_gate("half")
+        reader.is_at_rest()
+    with before_the_modules(reader):
+        left, right = (reader.messages.nth(at).bounding_box() for at in (1, 2))
+        assert left and right and left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
+    for at, before in ((1, left), (2, right)):
+        now = reader.messages.nth(at).bounding_box()
+        assert now and all(now[side] == before[side] for side in ("x", "width", "height"))

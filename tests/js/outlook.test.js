@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import { Transcript } from "../../static/chat/client/transcript.js";
@@ -139,20 +140,9 @@ test("all that belongs together makes way for another answer, also what another 
   assert.equal(seen(transcript, [entry({ type: "regenerate", of: "b2", run: "r4" })]).path, "q1 a1 q2");
 });
 
-test("answers that began before one of them had said a word stand side by side", () => {
-  const at = (second) => ({ created_at: `2026-01-01T00:00:${second}Z` });
-  const path = (...rows) => [said("q", null, "r"), ...rows];
-  const runs = (first_token_at) => new Map([["r", { prompt: "q", first_token_at }]]);
-  const panel = path(answered("a", "q", "r", at("10.000")), answered("b", "a", "r", at("10.020")));
-  assert.deepEqual(abreast(panel, runs("2026-01-01T00:00:12Z")), [1, 2, 2]);
-  assert.deepEqual(abreast(panel, runs(null)), [1, 2, 2], "while it runs");
-  const goneOn = runs("2026-01-01T00:00:12Z").set("s", { prompt: "q", first_token_at: "2026-01-01T00:07:00Z" });
-  assert.deepEqual(abreast([...panel.slice(0, 2), { ...panel[2], run: "s" }], goneOn), [1, 2, 2], "gone on with");
-  const flow = path(answered("a", "q", "r", at("10.000")), answered("b", "a", "r", at("14.000")));
-  assert.deepEqual(abreast(flow, runs("2026-01-01T00:00:12Z")), [1, 1, 1]);
-  assert.deepEqual(abreast(flow, runs(null)), [1, 1, 1], "while it runs");
-  const others = path(answered("a", "q", "r", at("10.000")), answered("b", "a", "s", at("10.020")));
-  assert.deepEqual(abreast(others, runs(null)), [1, 1, 1], "of two runs");
-  const question = [answered("a", null, null, at("10.000")), { ...said("q", "a"), ...at("10.010") }];
-  assert.deepEqual(abreast(question, new Map()), [1, 1], "a question stands by itself");
+test("answers that began before one of them had said a word stand side by side, as in the server's first paint", () => {
+  const { cases } = JSON.parse(readFileSync(new URL("../words/abreast.json", import.meta.url)));
+  for (const { about, path, runs, counts } of cases) assert.deepEqual(abreast(path, new Map(Object.entries(runs))), counts, about);
+  const begun = [answered("a", "q", "r"), answered("b", "a", "r", { created_at: null })];
+  assert.deepEqual(abreast(begun, new Map()), [2, 2], "one of which has no row yet");
 });

@@ -108,7 +108,7 @@ export function firsts(path, runs) {
 
 /**
  * How many answers stand side by side with each message of the path, itself counted: those that belong together and all
- * began before one of them had said a word.
+ * began before one of them had said a word. (chat/views.py says the same of the first paint: tests/words holds both to it.)
  */
 export function abreast(path, runs) {
   const places = firsts(path, runs);
