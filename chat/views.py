@@ -172,7 +172,8 @@ def first_view(frames: list[dict[str, Any]]) -> dict[str, Any]:
         if row["role"] == Message.Role.ASSISTANT:
             row["growing"] = row["status"] == Message.Status.STREAMING
             row["html"] = (markdown.render_growing if row["growing"] else markdown.render)(row["text"])
-            row["thoughts"] = thoughts(row["growing"] and not row["text"], row["reasoning_ms"])
+            row["thinking"] = row["growing"] and not row["text"]
+            row["thoughts"] = thoughts(row["thinking"], row["reasoning_ms"])
     places = firsts(path, runs)
     for row, place, count in zip(path, places, abreast(path, runs), strict=True):
         row["several"] = places.count(place) > 1

@@ -26,7 +26,7 @@ PROVIDERS = {
 PLACES = """() => Object.fromEntries(
   [...document.querySelectorAll("#find, .item, .message, .message .text, .reasoning, #composer")].map((node) => {
     const { x, y, width, height } = node.getBoundingClientRect();
-    const name = `${node.id || node.className} of ${node.closest("[data-id]")?.dataset.id}`;
+    const name = `${node.id || node.classList[0]} of ${node.closest("[data-id]")?.dataset.id}`;
     return [name, [x, y, width, height].map(Math.round)];
   }))"""
 
@@ -102,3 +102,19 @@ def test_answers_that_are_read_side_by_side_stand_so_from_the_beginning(site: Si
     for at, before in ((1, left), (2, right)):
         now = reader.messages.nth(at).bounding_box()
         assert now and all(now[side] == before[side] for side in ("x", "width", "height"))
+
+
+def test_thoughts_that_are_being_thought_are_open_from_the_beginning(site: Site, reader: Reader) -> None:
+    thoughts = reader.messages.last.locator(".thoughts")
+    reader.say(ask(chunks=4, reasoning=100, seed="thoughts", gate="word", after=50))
+    expect(thoughts).to_contain_text("49?")
+    with before_the_modules(reader):
+        expect(thoughts).to_contain_text("49?")
+        expect(thoughts).to_be_visible()
+        before = places(reader)
+    assert places(reader) == before
+    site.model.open_gate("word")
+    reader.is_at_rest()
+    with before_the_modules(reader):
+        expect(reader.messages.last.locator("summary")).to_be_visible()
+        expect(thoughts).to_be_hidden()
