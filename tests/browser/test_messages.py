@@ -178,6 +178,20 @@ def test_a_message_that_is_to_be_sent_now_is_not_lost_when_the_page_goes_away(si
     assert prompts(site) == [ask(text="The first answer", gate="never", after=1), ask(text="Now")]
 
 
+def test_a_message_can_be_taken_back_when_it_waits_and_does_not_say_so_before(site: Site, reader: Reader) -> None:
+    for number in range(4):  # as many as one user may have running
+        reader.page.get_by_role("link", name="New chat").first.click()
+        reader.say(ask(text=f"{number} goes on", gate="never", after=1))
+        expect(reader.answer).to_have_text(f"{number} go")
+    reader.page.get_by_role("link", name="New chat").first.click()
+    reader.say("I wait")
+    expect(reader.messages.last).to_have_attribute("data-status", "queued")
+    delay = "node => node.getAnimations()[0].effect.getTiming().delay"
+    assert reader.messages.last.locator(".foot").evaluate(delay) > 0
+    reader.does("Take back")
+    expect(reader.composer).to_have_value("I wait")
+
+
 @pytest.mark.parametrize("what", ["Take back", "Send now"])
 def test_who_presses_twice_means_it_once(site: Site, reader: Reader, what: str) -> None:
     """As people do where the answer takes its time."""
