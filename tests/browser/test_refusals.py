@@ -37,6 +37,21 @@ def is_refused(message: Locator, text: str, reason: str) -> None:
     assert texts(message.locator(".text")) == [text]
 
 
+def refused_for_now(site: Site, reader: Reader) -> Locator:
+    """Where nothing more may wait until the gate "go" is opened, somebody wants another answer: what the page says."""
+    reader.say(ask(text="Before"))
+    reader.is_at_rest()
+    reader.page.get_by_role("link", name="New chat").first.click()
+    reader.say("A queue " + ask(text="First", gate="go", after=0))
+    reader.say(ask(text="Second"))
+    expect(reader.queued.locator(".note")).to_have_text("Queued: next")
+    reader.items.filter(has_not_text="A queue").click()
+    reader.sees("Before")
+    reader.does("Regenerate")
+    expect(reader.page.get_by_role("alert")).to_contain_text(TOO_MANY)
+    return reader.page.get_by_role("alert")
+
+
 def test_an_edit_for_which_there_is_no_room_waits_for_who_tries_again(
     site: Site, reader: Reader, new_reader: Callable[..., Reader]
 ) -> None:

@@ -7,6 +7,7 @@ import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { copy } from "./copy.js";
 import { errorWords } from "./error-words.js";
+import { keepFocus } from "./focus.js";
 import { Instructions } from "./instructions.js";
 import { listen } from "./keys.js";
 import { csrf, keepAlive } from "./life.js";
@@ -252,13 +253,15 @@ document.addEventListener("click", (event) => {
 
 listen({
   escape: () => {
-    if (sidebar.search.leave()) return;
-    if (node("sidebar").hasAttribute("data-open")) sidebar.open(false);
+    if (sidebar.search.leave()) {
+      if (document.activeElement === document.body) composer.focus();
+    } else if (node("sidebar").hasAttribute("data-open")) sidebar.open(false);
     else conversation.stop();
   },
   search: () => sidebar.find(),
   help: () => node("help").showModal(),
 });
+keepFocus((held) => (node("scroller").contains(held) ? scroll : composer).focus());
 
 addEventListener("popstate", () => go(threadOf(location.pathname), { push: false }));
 node("options").addEventListener("click", (event) => {

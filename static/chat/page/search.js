@@ -16,13 +16,15 @@ export class Search extends EventTarget {
   #state = "idle";
   #cameFrom = null;
 
-  /** `nodes`: field, words, more. Tells `change` when there is something else to show. */
+  /** `nodes`: field, results, words, more. Tells `change` when there is something else to show. */
   constructor(client, nodes) {
     super();
     this.#client = client;
     this.#nodes = nodes;
     nodes.field.addEventListener("input", () => this.#typed());
-    nodes.field.addEventListener("focus", (event) => (this.#cameFrom ??= event.relatedTarget));
+    nodes.field.addEventListener("focus", ({ relatedTarget: from }) => {
+      if (from !== null && !nodes.results.contains(from)) this.#cameFrom = from;
+    });
     nodes.more.addEventListener("click", () => this.#ask(this.#items.at(-1)?.id));
     client.addEventListener("welcome", () => {
       if (this.#state === "waiting") this.#ask();
@@ -57,11 +59,11 @@ export class Search extends EventTarget {
 
   /** Back to the list, and to where the keyboard was before. Whether there was anything to leave. */
   leave() {
-    const { field } = this.#nodes;
-    const inside = field === document.activeElement;
+    const { field, results } = this.#nodes;
+    const inside = [field, results].some((node) => node.contains(document.activeElement));
     if (!this.active && !inside) return false;
     field.value = "";
-    this.#typed();
+    this.#typed(); // and the list is there again, before one of it gets the keyboard
     if (inside) {
       field.blur();
       if (this.#cameFrom?.isConnected) this.#cameFrom.focus();

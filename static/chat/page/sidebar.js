@@ -40,7 +40,8 @@ export class Sidebar {
     client.outbox.addEventListener("change", () => this.#soon());
     this.search.addEventListener("change", () => {
       this.#openFirst(this.#wanted);
-      this.#soon();
+      if (this.search.active) this.#soon();
+      else this.draw();
     });
     this.undo.addEventListener("change", () => this.#soon());
     nodes.field.addEventListener("keydown", (event) => {

@@ -1,0 +1,106 @@
+"""Where the keyboard is when what had it is gone, and what its keys do there."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.browser.conftest import Reader
+from tests.browser.site import Site, ask
+from tests.browser.test_refusals import refused_for_now
+from tests.browser.test_sidebar import choose, shows
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def configured() -> dict[str, str]:
+    return {"REJOIN_MAX_QUEUED": "1"}
+
+
+def press(button: Locator, way: str) -> None:
+    if way == "by key":
+        button.press("Enter")
+    else:
+        button.click()
+
+
+BOTH_WAYS = pytest.mark.parametrize("way", ["by key", "by mouse"])
+
+
+@BOTH_WAYS
+def test_who_jumps_to_the_latest_message_goes_on_in_the_box_to_write_in(site: Site, reader: Reader, way: str) -> None:
+    reader.say(ask(text="".join(f"line {number}\n\n" for number in range(200))))
+    reader.is_at_rest()
+    reader.answer.hover()
+    reader.page.mouse.wheel(0, -900)
+    jump = reader.page.get_by_role("button", name="Jump to the latest")
+    press(jump, way)
+    expect(jump).to_be_hidden()
+    expect(reader.composer).to_be_focused()
+
+
+@BOTH_WAYS
+def test_who_hurries_the_connection_goes_on_in_the_box_to_write_in(site: Site, patient: Reader, way: str) -> None:
+    now = patient.page.get_by_role("button", name="Now")
+    with site.line.away():
+        press(now, way)
+    expect(now).to_be_hidden()
+    expect(patient.composer).to_be_focused()
+
+
+@BOTH_WAYS
+def test_who_tries_again_goes_on_in_the_box_to_write_in(site: Site, reader: Reader, way: str) -> None:
+    banner = refused_for_now(site, reader)
+    site.model.open_gate("go")
+    expect(reader.page.locator("#items [data-status]")).to_have_count(0)
+    press(banner.get_by_role("button", name="Try again"), way)
+    expect(banner).to_be_hidden()
+    expect(reader.composer).to_be_focused()
+
+
+@BOTH_WAYS
+def test_who_takes_something_back_goes_on_in_the_box_to_write_in(site: Site, reader: Reader, way: str) -> None:
+    reader.may_undo_for_long().open()
+    reader.say(ask(text="Yes"))
+    reader.is_at_rest()
+    choose(reader, "Please", "Archive")
+    shows(reader)
+    undo = reader.page.get_by_role("button", name="Undo")
+    press(undo, way)
+    expect(undo).to_be_hidden()
+    expect(reader.composer).to_be_focused()
+
+
+@pytest.mark.parametrize("place", ["in the field", "in what was found"])
+def test_who_leaves_a_search_is_where_they_came_from(site: Site, reader: Reader, place: str) -> None:
+    reader.say(ask(text="A needle"))
+    reader.is_at_rest()
+    keys = reader.page.keyboard
+    for before in (reader.items.first.get_by_role("link"), reader.composer):
+        before.focus()
+        keys.press("Control+k")
+        keys.type("needle")
+        found = reader.page.locator("#found a")
+        expect(found).to_be_visible()
+        if place == "in what was found":
+            keys.press("ArrowDown")
+            expect(found).to_be_focused()
+        keys.press("Escape")
+        expect(found).to_have_count(0)
+        expect(before).to_be_focused()
+
+
+def test_who_reads_what_was_found_and_came_from_nowhere_goes_on_in_the_box_to_write_in(
+    site: Site, reader: Reader
+) -> None:
+    reader.say(ask(text="A needle"))
+    reader.is_at_rest()
+    reader.composer.blur()
+    reader.page.keyboard.press("Control+k")
+    reader.page.keyboard.type("needle")
+    expect(reader.page.locator("#found a")).to_be_visible()
+    reader.page.keyboard.press("ArrowDown")
+    reader.page.keyboard.press("Escape")
+    expect(reader.page.locator("#found a")).to_have_count(0)
+    expect(reader.composer).to_be_focused()
