@@ -104,3 +104,22 @@ def test_who_reads_what_was_found_and_came_from_nowhere_goes_on_in_the_box_to_wr
     reader.page.keyboard.press("Escape")
     expect(reader.page.locator("#found a")).to_have_count(0)
     expect(reader.composer).to_be_focused()
+
+
+def test_escape_in_the_box_to_write_in_stops_the_answer_though_a_search_is_open(site: Site, reader: Reader) -> None:
+    reader.say("Needle, " + ask(text="Never to its end", gate="never", after=1))
+    expect(reader.answer).to_have_text("Neve")
+    field, found = reader.page.get_by_label("Search chats"), reader.page.locator("#found a")
+    field.fill("needle")
+    expect(found).to_be_visible()
+    field.press("Escape")
+    expect(found).to_have_count(0)
+    expect(reader.messages.last).to_have_attribute("data-status", "streaming")
+    field.fill("needle")
+    expect(found).to_be_visible()
+    reader.composer.press("Escape")
+    expect(reader.messages.last.locator(".note")).to_have_text("Stopped")
+    expect(found).to_be_visible()
+    reader.is_at_rest()
+    reader.composer.press("Escape")
+    expect(found).to_have_count(0)

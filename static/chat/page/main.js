@@ -253,7 +253,9 @@ document.addEventListener("click", (event) => {
 
 listen({
   escape: () => {
-    if (sidebar.search.leave()) {
+    // In the box to write in Escape means the answer, also while a search is open.
+    const leaves = current?.running === undefined || node("sidebar").contains(document.activeElement);
+    if (leaves && sidebar.search.leave()) {
       if (document.activeElement === document.body) composer.focus();
     } else if (node("sidebar").hasAttribute("data-open")) sidebar.open(false);
     else conversation.stop();
