@@ -123,3 +123,26 @@ def test_escape_in_the_box_to_write_in_stops_the_answer_though_a_search_is_open(
     reader.is_at_rest()
     reader.composer.press("Escape")
     expect(found).to_have_count(0)
+
+
+def test_what_was_done_is_undone_by_a_key_wherever_nothing_is_written(site: Site, reader: Reader) -> None:
+    reader.may_undo_for_long().open()
+    reader.say(ask(text="Yes"))
+    reader.is_at_rest()
+    item = reader.items.get_by_role("link")
+    for place in (item, reader.composer):
+        item.focus()
+        choose(reader, "Please", "Archive")
+        shows(reader)
+        if place is reader.composer:
+            reader.composer.fill("half a")
+            reader.composer.press_sequentially(" thought")
+            reader.composer.press("Control+z")
+            expect(reader.composer).not_to_have_value("half a thought")
+            shows(reader)
+            reader.composer.fill("")
+            reader.composer.press("Control+z")
+        else:
+            reader.page.keyboard.press("Control+z")
+        expect(item).to_have_count(1)
+        expect(reader.page.get_by_role("button", name="Undo")).to_be_hidden()

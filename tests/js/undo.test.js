@@ -36,6 +36,15 @@ test("what was taken back is never done", () => {
   assert.deepEqual(done, ["a is back"]);
 });
 
+test("what is only said can't be taken back", () => {
+  const { undo, remove } = open();
+  assert.ok(!undo.possible);
+  remove("a");
+  assert.ok(undo.possible);
+  undo.offer({ words: "a is kept" });
+  assert.ok(!undo.possible);
+});
+
 test("the next one settles the one before, and has all its time", () => {
   const { clock, done, undo, remove } = open();
   remove("a");

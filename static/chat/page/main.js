@@ -262,6 +262,7 @@ listen({
   },
   search: () => sidebar.find(),
   help: () => node("help").showModal(),
+  undo: sidebar.undo,
 });
 keepFocus((held) => (node("scroller").contains(held) ? scroll : composer).focus());
 

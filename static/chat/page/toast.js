@@ -12,7 +12,7 @@ export function toast(node, undo) {
   undo.addEventListener("change", () => {
     const { pending } = undo;
     if (pending !== null) words.textContent = pending.words;
-    button.hidden = pending?.undo === undefined;
+    button.hidden = !undo.possible;
     node.hidden = pending === null;
   });
 }

@@ -35,6 +35,11 @@ export class Undo extends EventTarget {
     return this.#pending;
   }
 
+  /** Whether there is anything to take back. */
+  get possible() {
+    return this.#pending?.undo !== undefined;
+  }
+
   /** The command that is put off, as a list. */
   get commands() {
     return this.#pending?.command ? [this.#pending.command] : [];
