@@ -146,3 +146,24 @@ def test_what_was_done_is_undone_by_a_key_wherever_nothing_is_written(site: Site
             reader.page.keyboard.press("Control+z")
         expect(item).to_have_count(1)
         expect(reader.page.get_by_role("button", name="Undo")).to_be_hidden()
+
+
+def test_on_a_phone_the_keyboard_stays_in_the_list_of_chats_while_that_lies_over_the_page(reader: Reader) -> None:
+    page = reader.page
+    page.set_viewport_size({"width": 390, "height": 780})
+    opener = page.get_by_role("link", name="Open the list of chats")
+    opener.press("Enter")
+    expect(page.get_by_role("link", name="Close the list of chats")).to_be_focused()
+    seen = set()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        seen.add(page.evaluate("document.activeElement.closest('main, .skip') !== null"))
+    assert seen == {False}
+    page.get_by_role("link", name="Close the list of chats").press("Enter")
+    expect(opener).to_be_focused()
+    opener.press("Enter")
+    page.set_viewport_size({"width": 1280, "height": 780})
+    reader.composer.fill("It is wide now")
+    page.set_viewport_size({"width": 390, "height": 780})
+    expect(opener).to_be_visible()
+    expect(page.get_by_label("Search chats")).to_be_hidden()

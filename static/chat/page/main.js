@@ -96,6 +96,7 @@ const sidebar = new Sidebar(
     sidebar: node("sidebar"),
     opener: document.querySelector(".open-sidebar"),
     closer: document.querySelector(".close-sidebar"),
+    covered: document.querySelectorAll("main, .skip"),
     list: node("chats"),
     items: node("items"),
     older: node("older-chats"),

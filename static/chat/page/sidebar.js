@@ -7,6 +7,9 @@ import { Search } from "./search.js";
 import { NOTHING_ARCHIVED, SHOW_ARCHIVED, SHOW_CHATS, UNNAMED, archived, deleted, kept } from "./sidebar-words.js";
 import { Undo, goneOn } from "./undo.js";
 
+/** Where it lies over the chat (sidebar.css). */
+const narrow = matchMedia("(max-width: 47.99rem)");
+
 export class Sidebar {
   #client;
   #nodes;
@@ -22,7 +25,8 @@ export class Sidebar {
   #wanted = "";
 
   /**
-   * `nodes`: sidebar, opener, closer, items, older, which, archived, list, results, found, template, menu, and those of Search.
+   * `nodes`: sidebar, opener, closer, covered (all that it lies over), items, older, which, archived, list, results, found,
+   * template, menu, and those of Search.
    * `actions`: href(id), update(id, fields), remove(id), open(id): show a chat, or (null) a new one.
    */
   constructor(client, nodes, actions) {
@@ -59,6 +63,7 @@ export class Sidebar {
       rootMargin: "0px 0px 600px 0px",
     });
     client.addEventListener("welcome", () => this.#lookForMore());
+    narrow.addEventListener("change", () => narrow.matches || this.open(false));
     this.#lookForMore();
     moveByArrows(nodes.list);
   }
@@ -72,17 +77,18 @@ export class Sidebar {
 
   /** On a phone it lies over the chat. */
   open(open) {
-    const { sidebar, opener, closer } = this.#nodes;
+    const { sidebar, opener, closer, covered } = this.#nodes;
     const inside = sidebar.contains(document.activeElement);
     const opens = open && !sidebar.hasAttribute("data-open");
     sidebar.toggleAttribute("data-open", open);
+    for (const node of covered) node.inert = open;
     if (opens) closer.focus();
     else if (!open && inside) opener.focus();
   }
 
   /** Be ready to search. */
   find() {
-    if (this.#nodes.closer.offsetWidth > 0) this.open(true);
+    if (narrow.matches) this.open(true);
     this.search.begin();
   }
 
