@@ -167,3 +167,25 @@ def test_on_a_phone_the_keyboard_stays_in_the_list_of_chats_while_that_lies_over
     page.set_viewport_size({"width": 390, "height": 780})
     expect(opener).to_be_visible()
     expect(page.get_by_label("Search chats")).to_be_hidden()
+
+
+PLACES = """message => [...message.querySelectorAll("button")].filter((button) => button.checkVisibility())
+  .map((button) => Math.round(button.getBoundingClientRect().x))"""
+
+
+def test_the_keyboard_goes_through_what_can_be_done_with_a_message_as_the_eye_does(site: Site, reader: Reader) -> None:
+    reader.say(ask(text="One"))
+    reader.is_at_rest()
+    reader.does("Edit")
+    reader.page.get_by_label("Edit your message").fill(ask(text="Two", gate="never", after=1))
+    reader.page.keyboard.press("Enter")
+    expect(reader.messages.first.locator(".count")).to_have_text("2/2")
+    expect(reader.answer).to_have_text("Two")
+    reader.say("I wait")
+    expect(reader.queued.get_by_role("button", name="Take back")).to_be_visible()
+    for _ in range(2):
+        for message in (reader.messages.first, reader.messages.last, reader.queued):
+            places = message.evaluate(PLACES)
+            assert len(places) >= 1 and places == sorted(places)
+        reader.page.reload()
+        expect(reader.connection).to_have_text("Live")

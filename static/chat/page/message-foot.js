@@ -11,7 +11,7 @@ export class MessageFoot {
 
   /** `node`: the message's element. */
   constructor(node) {
-    const names = ["note", "actions", "versions", "previous", "count", "next", "icons", "time", "stats"];
+    const names = ["foot", "note", "actions", "row-of-tools", "versions", "previous", "count", "next", "icons", "time", "stats"];
     this.#nodes = Object.fromEntries(names.map((name) => [name, node.querySelector(`.${name}`)]));
   }
 
@@ -20,6 +20,7 @@ export class MessageFoot {
    */
   update(message, { foot: { note, wrong = false, actions, tools }, run, wanted }) {
     const { note: said, time, stats } = this.#nodes;
+    if (message.role === "user") this.#turn();
     if (said.textContent !== note) said.textContent = note;
     said.hidden = !note;
     said.classList.toggle("danger", wrong);
@@ -49,6 +50,14 @@ export class MessageFoot {
     this.#nodes.icons.querySelector('[data-do="stats"]')?.setAttribute("aria-expanded", String(this.#open));
     if (this.#open) this.#tell();
     else this.#nodes.stats.hidden = true;
+  }
+
+  /** Below what the user said it is all the other way round to the eye (message.css); and so it is to the keyboard. */
+  #turn() {
+    const { foot, "row-of-tools": row, versions, icons, time } = this.#nodes;
+    if (row === foot.firstElementChild) return;
+    foot.prepend(row);
+    row.append(time, icons, versions);
   }
 
   #draw(versions) {
