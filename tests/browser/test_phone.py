@@ -1,0 +1,39 @@
+"""A person with a phone, also a small one: everything has its room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Reader
+from tests.browser.site import Site
+
+pytestmark = pytest.mark.processes
+
+WIDTHS = (320, 360, 390)
+HEIGHT = 780
+
+
+@pytest.fixture
+def phone(new_reader: Callable[..., Reader]) -> Reader:
+    return new_reader(viewport={"width": WIDTHS[0], "height": HEIGHT}, is_mobile=True, has_touch=True)
+
+
+def test_without_a_network_the_title_and_the_options_are_there_too(
+    site: Site, new_reader: Callable[..., Reader]
+) -> None:
+    size = {"width": WIDTHS[0], "height": HEIGHT}
+    phone = new_reader(viewport=size, is_mobile=True, has_touch=True, locale="de-DE").open()
+    phone.page.context.set_offline(True)
+    site.line.reset()
+    expect(phone.connection).to_have_text("Offline")
+    phone.page.get_by_label("Nachricht", exact=True).fill("Wird gesendet")
+    phone.page.get_by_role("button", name="Senden", exact=True).tap()
+    expect(phone.connection).to_have_text("Offline: Deine Nachricht wird noch gesendet")
+    for width in WIDTHS:
+        phone.page.set_viewport_size({"width": width, "height": HEIGHT})
+        title = phone.page.get_by_role("heading", level=1).bounding_box()
+        assert title and title["width"] >= 80
+        expect(phone.page.get_by_role("button", name="Optionen dieses Chats")).to_be_in_viewport(ratio=1)
