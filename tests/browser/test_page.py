@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -245,6 +246,21 @@ def test_on_a_phone_the_list_of_chats_lies_over_the_chat(site: Site, new_reader:
     phone.page.get_by_role("link", name="New chat").tap()
     expect(phone.items.first).to_be_hidden()
     expect(phone.messages).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [390, 800, 1024, 1280])
+def test_where_scrollbars_take_room_the_box_to_write_in_stands_in_line_with_the_chat(
+    site: Site, browser: Browser, chromium: str, width: int
+) -> None:
+    arguments = {"args": ["--no-sandbox"], "ignore_default_args": ["--hide-scrollbars"]}
+    with closing(browser.browser_type.launch(executable_path=chromium, **arguments)) as showing:
+        page = showing.new_page(base_url=site.url, viewport={"width": width, "height": 600})
+        reader = Reader(page).open()
+        reader.say(ask(text="".join(f"line {number}\n\n" for number in range(40))))
+        reader.is_at_rest()
+        assert page.evaluate("scroller.offsetWidth - scroller.clientWidth") > 0, "without them this shows nothing"
+        message, box = reader.messages.last.bounding_box(), page.locator("#composer").bounding_box()
+        assert message and box and (message["x"], message["width"]) == (box["x"], box["width"])
 
 
 def test_a_first_visit_fetches_less_than_150_kb(site: Site, browser: Browser) -> None:
