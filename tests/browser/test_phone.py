@@ -16,6 +16,11 @@ WIDTHS = (320, 360, 390)
 HEIGHT = 780
 
 
+@pytest.fixture(scope="module")
+def configured() -> dict[str, str]:
+    return {"REJOIN_SIGNUP": "1"}
+
+
 @pytest.fixture
 def phone(new_reader: Callable[..., Reader]) -> Reader:
     return new_reader(viewport={"width": WIDTHS[0], "height": HEIGHT}, is_mobile=True, has_touch=True)
@@ -37,3 +42,16 @@ def test_without_a_network_the_title_and_the_options_are_there_too(
         title = phone.page.get_by_role("heading", level=1).bounding_box()
         assert title and title["width"] >= 80
         expect(phone.page.get_by_role("button", name="Optionen dieses Chats")).to_be_in_viewport(ratio=1)
+
+
+def test_a_long_name_makes_no_page_scroll_sideways(phone: Reader) -> None:
+    page = phone.page
+    page.goto("/signup/")
+    page.get_by_label("Username").fill("w" * 150)
+    for field in page.locator('input[type="password"]').all():
+        field.fill("a long enough one")
+    page.get_by_role("button", name="Sign up").tap()
+    expect(phone.connection).to_have_text("Live")
+    for address in ("/", "/account/", "/account/data/"):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[0]
