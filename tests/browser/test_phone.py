@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -12,13 +13,17 @@ from tests.browser.site import Site
 
 pytestmark = pytest.mark.processes
 
+PROVIDERS = {
+    "local": {"path": "chat.providers.openai.OpenAIProvider", "options": {"model": "scripted", "max_retries": 0}},
+    "demo": {"path": "chat.providers.demo.DemoProvider"},
+}
 WIDTHS = (320, 360, 390)
 HEIGHT = 780
 
 
 @pytest.fixture(scope="module")
 def configured() -> dict[str, str]:
-    return {"REJOIN_SIGNUP": "1"}
+    return {"REJOIN_SIGNUP": "1", "REJOIN_PROVIDERS": json.dumps(PROVIDERS)}
 
 
 @pytest.fixture
@@ -55,3 +60,14 @@ def test_a_long_name_makes_no_page_scroll_sideways(phone: Reader) -> None:
     for address in ("/", "/account/", "/account/data/"):
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[0]
+
+
+def test_what_is_too_long_says_how_long_it_is(phone: Reader) -> None:
+    phone.open()
+    expect(phone.page.get_by_label("Model")).to_be_visible()
+    phone.composer.fill("€" * 12_000)
+    hint = phone.page.locator("#hint")
+    expect(hint).to_have_text("Too long: 35 KB of 32 KB")
+    for width in WIDTHS:
+        phone.page.set_viewport_size({"width": width, "height": HEIGHT})
+        assert hint.evaluate("node => node.scrollWidth <= node.clientWidth")
