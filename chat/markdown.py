@@ -15,6 +15,7 @@ from django.core.cache import cache
 from django.utils.safestring import SafeString
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml, unescapeAll
+from markdown_it.rules_block import StateBlock, paragraph
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
@@ -26,12 +27,21 @@ from pygments.util import ClassNotFound
 LINK = re.compile(r"(https?:|mailto:)", re.IGNORECASE)
 HEADINGS_BELOW = 2
 """The page's own headings are the first two."""
-MOST_BRACKETS = 2_000
 MOST_MARKS = 10_000
-"""Of a whole text. What comes after so many is shown as it is: parsing takes time that grows with their square."""
+MOST_LOOKED_AT = 2_000_000
+"""Of a whole text. What comes after so many is shown as it is: parsing takes time that grows with their square. For
+each bracket, and for each ``//`` of an address, its paragraph is looked at: so many characters in all."""
+MOST_TEXT = 200_000
+MOST_LINES = 10_000
+"""Of a text that is parsed, the first in UTF-16's units, as the browser counts. The lines after that are one piece of
+code: they are shown as they are."""
+DEEPEST = 20
+"""Levels, of which a list has two. What is nested deeper is a paragraph: each level may look at all lines below it."""
 HIGHLIGHTED = 50_000
 """Characters of the longest piece of code that is coloured."""
-VERSION = 1
+MOST_KEPT = 256 * 1024
+"""Bytes of the longest HTML that is kept."""
+VERSION = 2
 """Raised when the same text would give other HTML than before."""
 
 
@@ -42,6 +52,9 @@ def parser() -> MarkdownIt:
     markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": False})  # type: ignore[union-attr]
     markdown.validateLink = lambda url: LINK.match(url) is not None  # type: ignore[method-assign]
     markdown.inline.ruler.before("escape", "lone_backslash", _lone_backslash)
+    markdown.block.ruler.before("table", "deep", _deep)
+    markdown.core.ruler.before("block", "shortened", _shorten)
+    markdown.core.ruler.after("block", "rest", _add_rest)
     markdown.core.ruler.before("inline", "bounded", _bound)
     markdown.core.ruler.push("guarded", _guard)
     markdown.add_render_rule("fence", _fence)
@@ -52,10 +65,15 @@ def parser() -> MarkdownIt:
 
 
 def render(text: str) -> SafeString:
-    """A complete answer's HTML, its code coloured. Takes a fifth of a second for 100 kB the first time: call it on a
-    database thread."""
+    """A complete answer's HTML, its code coloured. Takes a fifth of a second for 100 kB the first time, and seconds for
+    one that is made to be hard: call it where it keeps nobody else."""
     key = f"markdown.{VERSION}.{sha256(text.encode()).hexdigest()}"
-    return SafeString(cache.get_or_set(key, lambda: parser().render(text, {"coloured": True})))
+    html: str | None = cache.get(key)
+    if html is None:
+        html = parser().render(text, {"coloured": True})
+        if len(html.encode()) <= MOST_KEPT:
+            cache.set(key, html)
+    return SafeString(html)
 
 
 def render_growing(text: str) -> SafeString:
@@ -77,14 +95,38 @@ def _lone_backslash(state: StateInline, silent: bool) -> bool:
     return True
 
 
+def _shorten(state: StateCore) -> None:
+    until = _reach(state.src)
+    state.env["rest"], state.src = state.src[until:], state.src[:until]
+
+
+def _add_rest(state: StateCore) -> None:
+    if rest := state.env["rest"]:
+        state.tokens.append(Token("code_block", "code", 0, content=rest))
+
+
+def _reach(text: str) -> int:
+    """Up to where it is parsed: a line's beginning, or all of it."""
+    lines = text.split("\n", MOST_LINES)
+    within = text.encode("utf-16-le", "surrogatepass")[: 2 * MOST_TEXT].decode("utf-16-le", "ignore")
+    if len(lines) <= MOST_LINES and within == text:
+        return len(text)
+    left = lines[MOST_LINES] if len(lines) > MOST_LINES else ""
+    return text.rfind("\n", 0, min(len(text) - len(left), len(within))) + 1
+
+
+def _deep(state: StateBlock, line: int, end: int, silent: bool) -> bool:
+    return state.level >= DEEPEST and paragraph(state, line, end, silent)
+
+
 def _bound(state: StateCore) -> None:
-    brackets = marks = 0
+    marks = looked_at = 0
     for token in state.tokens:
         if token.type != "inline":
             continue
-        brackets += token.content.count("[")
         marks += sum(token.content.count(mark) for mark in "*_~`")
-        if brackets > MOST_BRACKETS or marks > MOST_MARKS:
+        looked_at += (token.content.count("[") + token.content.count("//")) * len(token.content)
+        if marks > MOST_MARKS or looked_at > MOST_LOOKED_AT:
             token.type = "text"
 
 

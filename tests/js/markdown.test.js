@@ -137,6 +137,43 @@ test("blocks know how many marks there were before them: too many are shown as t
   assert.ok(html.endsWith(">\n*a* _b_ [c]</p>\n"));
 });
 
+/** Texts of which only a part is parsed, and where what is left as it is begins. */
+const long = [
+  ["*a* b\nc\n\n".repeat(4000), 1],
+  [`- *a* ${"b".repeat(90)}\n`.repeat(2500), 1],
+  [`*a* ${"b".repeat(190_000)}\n${"*c* ".repeat(9000)}\n\n*d*\n`, 1],
+  [`*a*\n\n\`\`\`\n${"x = 1\n".repeat(12_000)}\`\`\`\n\n*b*\n`, 2],
+  ["*a* ".repeat(60_000), 1],
+  ["x\n\n".repeat(4990) + "*a*\n".repeat(30), 1],
+];
+
+for (const [text, pieces] of long) {
+  test(`of a long text the rest is shown as it is, also while it grows: ${JSON.stringify(text.slice(0, 12))}`, () => {
+    const source = chance(13);
+    const screen = new Screen();
+    for (let at = 0; at < text.length; ) {
+      at = Math.min(text.length, at + 1 + random(source, text.length / 50));
+      screen.show(text.slice(0, at));
+    }
+    assert.equal(screen.finish(text), markdown.render(text));
+    assert.equal(markdown.render(text).split("<pre").length - 1, pieces);
+  });
+}
+
+test("what comes after the longest text that is parsed is appended, and nothing is parsed again", () => {
+  let parsed = 0;
+  const counting = {
+    block: { parse: (text, _, ...rest) => (parsed++, markdown.block.parse(text, markdown, ...rest)) },
+    render: (text, environment) => (parsed++, markdown.render(text, environment)),
+  };
+  const blocks = new Blocks(counting);
+  let text = "*a*\n\n".repeat(6000);
+  blocks.update(text);
+  parsed = 0;
+  for (let line = 0; line < 100; line++) assert.equal(blocks.update((text += `*${line}*\n`)).code, `*${line}*\n`);
+  assert.equal(parsed, 0);
+});
+
 test("a hostile text has none but harmless tags, at any moment of its growing", () => {
   const kinds = JSON.parse(readFileSync(new URL("../hostile.json", folder), "utf8"));
   const attribute = `(dir="(auto|ltr)"|tabindex="0"|start="\\d+"|class="(code|language|table|left|center|right)"|title="[^"<>]*"`

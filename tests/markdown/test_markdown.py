@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
+from django.core.cache import cache
+from markdown_it.rules_block import heading
+from markdown_it.rules_inline import linkify
 
 from chat import markdown
 from tests.markdown import hostile
@@ -36,6 +40,15 @@ def test_code_that_is_very_long_is_left_without_colours() -> None:
     assert "<span" not in markdown.render("```python\n" + "x = 1\n" * 10_000 + "```\n")
 
 
+def test_html_that_is_very_long_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.clear()
+    kept: list[str] = []
+    monkeypatch.setattr(markdown.cache, "set", lambda key, html: kept.append(html))
+    short = markdown.render("*kept*")
+    assert "<em>left</em>" in markdown.render("*left* " + "&" * 60_000)
+    assert kept == [short]
+
+
 def test_an_image_is_a_link_and_loads_nothing() -> None:
     html = markdown.render("![a cat](https://e.example/cat.png)")
     assert "<img" not in html
@@ -60,15 +73,83 @@ def test_each_outermost_block_has_its_own_direction_and_code_goes_from_left_to_r
     ]
 
 
-@pytest.mark.parametrize("piece", ["[", "[a](", "[a][", "![", "`a``", "**a", "~~a", "_a ", "*_"])
+MARKS = ["[", "[a](", "[a][", "![", "`a``", "**a", "~~a", "_a ", "*_", "[<a<a"]
+ADDRESSES = ["http://a", "http:// ", "http://a.b/((((", "//a.b/((((", "https://[", "://"]
+
+
+@pytest.mark.parametrize("piece", [*MARKS, *ADDRESSES])
 def test_a_text_of_nothing_but_marks_is_shown_as_it_is_instead_of_being_parsed_for_hours(piece: str) -> None:
     text = piece * (100_000 // len(piece))
     assert text_of(markdown.render(text)).count(piece) >= 90_000 // len(piece)
 
 
+@pytest.mark.parametrize("text", [piece * 20_000 for piece in ADDRESSES] + ["a" * 190_000 + "http:// " * 1_000])
+def test_addresses_are_looked_for_in_so_many_characters_at_most(text: str) -> None:
+    looked_at = 0
+
+    def look(state: Any, silent: bool) -> bool:
+        nonlocal looked_at
+        if state.src.startswith("://", state.pos):
+            looked_at += len(state.src)
+        return linkify(state, silent)
+
+    parser = markdown.parser()
+    parser.inline.ruler.at("linkify", look)
+    parser.render(text)
+    assert looked_at <= markdown.MOST_LOOKED_AT
+
+
+def test_honest_addresses_are_links_however_many() -> None:
+    assert markdown.render("- [a](https://e.example/) and https://e.example/a\n" * 1_000).count("<a ") == 2_000
+
+
 @pytest.mark.parametrize("piece", [">", "- ", "1. ", "> - "])
 def test_blocks_may_be_nested_without_end(piece: str) -> None:
-    assert markdown.render(piece * 5_000 + "deep").count("<") < 1_000
+    html = markdown.render(piece * 5_000 + "deep")
+    assert html.count("<") < 200
+    assert "deep" in html
+
+
+def test_lists_are_nested_as_deep_as_people_write_them() -> None:
+    html = markdown.render("".join("  " * level + f"- *level {level}*\n" for level in range(10)))
+    assert html.count("<ul") == html.count("<em>") == 10
+
+
+@pytest.mark.parametrize("beginning", [">" * 100, "> - " * 50, "- " * 50, "> 1. " * 9])
+def test_lines_below_something_nested_are_looked_at_so_often_at_most(beginning: str) -> None:
+    def looks(lines: int) -> int:
+        counted = 0
+
+        def count(*how: Any) -> bool:
+            nonlocal counted
+            counted += 1
+            return heading(*how)
+
+        parser = markdown.parser()
+        parser.block.ruler.at("heading", count, {"alt": ["paragraph", "reference", "blockquote"]})
+        parser.render(beginning + "a\n" * lines)
+        return counted
+
+    assert 0 < looks(100) < 100 * markdown.DEEPEST + 1_000
+    assert looks(20_000) == looks(40_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("*a*\nb\nc\nd\n" * 5_000, 2_500),
+        (("*a* " + "b" * 95 + "\n") * 4_000, 2_000),
+        (("*a* " + "👍" * 45 + "é" * 5 + "\n") * 4_000, 2_000),
+        ("*a* " * 100_000, 0),
+    ],
+)
+def test_what_is_very_long_is_parsed_up_to_a_line_and_shown_as_it_is_from_there(text: str, parsed: int) -> None:
+    html = markdown.render(text)
+    assert html.count("<em>") == parsed
+    head, _, rest = html.partition("<code>")
+    left = text_of(rest.removesuffix("</code></pre></div>\n"))
+    assert "*a*" not in head and left and left == text[-len(left) :]
+    assert text_of(html).count("a") == text.count("a")
 
 
 def test_there_are_enough_hostile_texts() -> None:

@@ -41,6 +41,30 @@ def test_a_hostile_text_gives_the_same_html_on_both_sides() -> None:
         assert markdown.parser().render(text) == html
 
 
+LONG = [
+    "*a*\nb\nc\n\n" * 4_000,
+    "*a*\n\n" * 4_999 + "- *b*\n" * 3,
+    "\n" * 10_000,
+    "\n" * 10_000 + "*a*",
+    ("*a* " + "b" * 95 + "\n\n") * 4_000,
+    ("*a* " + "👍" * 45 + "é" * 5 + "\r\n") * 4_000,
+    "*a* " + "b" * 300_000,
+    "a\n" + "*b* " * 60_000,
+    "```python\n" + "x = 1\n" * 12_000 + "```\n*a*",
+    *(piece * 4_000 for piece in ("[a]", "http://a.b ", "[<a", "//", "👍 http://a.b/ [a](https://b.c/) ")),
+    "- [a](https://e.example/)\n" * 3_000,
+    "a 👍 https://e.example/ [b]\n\n" * 3_000 + "https://e.example/ " * 300,
+    *(piece * 300 + "deep *a*\nb\n\nc\n" for piece in (">", "- ", "1. ", "> - ", "> 1. ")),
+    "".join("  " * level + f"- level *{level}*\n" for level in range(40)) + "\nafter\n",
+    "".join(">" * level + f" level *{level}*\n\n" for level in range(40)) + "- a\n  > b\n",
+]
+
+
+def test_a_text_that_is_too_long_or_too_hard_gives_the_same_html_on_both_sides() -> None:
+    for text, html in zip(LONG, in_the_browsers_way(LONG), strict=True):
+        assert (markdown.parser().render(text) == html) is True, text[:30]
+
+
 def test_there_are_enough_documents() -> None:
     assert len(DOCUMENTS) >= 34
 

@@ -6,18 +6,22 @@
  * may be such a thing it is rendered once more as a whole. Inside a long piece of code that is still open nothing is parsed at all: lines are appended.
  */
 
+import { nothing, reach, startOfLine } from "./reach.js";
+
 const FENCE = /^(`{3,}|~{3,})[^\n]*\n/;
 
 export class Blocks {
   #parser;
-  /** What the parser knows of what is finished: link addresses, and how many marks there were. */
-  #known = { references: {}, counted: { brackets: 0, marks: 0 } };
+  /** What the parser knows of what is finished: link addresses, and how much of everything there was. */
+  #known = { references: {}, counted: nothing() };
   /** Up to where the text is finished. */
   #finished = 0;
   /** Up to where it was looked for finished blocks. */
   #judged = 0;
   /** The open piece of code that is last: its closing line, and up to where it is on the screen. */
   #fence = null;
+  /** Whether what comes now is shown as it is, for there was so much before. */
+  #full = false;
 
   constructor(parser) {
     this.#parser = parser;
@@ -36,7 +40,7 @@ export class Blocks {
       if (code !== null) return { finished, code, held: text.length - this.#fence.shown };
     }
     const rest = text.slice(this.#finished);
-    this.#fence = openFence(rest);
+    this.#fence = this.#full ? { ...ENDLESS } : openFence(rest);
     if (this.#fence === null) return { finished, last: this.#render(rest), held: 0 };
     const until = this.#fence.until(rest);
     this.#fence.shown = this.#finished + until;
@@ -68,15 +72,22 @@ export class Blocks {
 
   #advance(text) {
     const lines = text.lastIndexOf("\n") + 1;
-    if (lines <= this.#judged || (this.#fence !== null && !this.#fence.closedIn(text, this.#fence.shown))) return "";
+    if (lines <= this.#judged || this.#full) return "";
+    if (this.#fence !== null && !this.#fence.closedIn(text, this.#fence.shown)) return "";
     this.#judged = lines;
     const rest = text.slice(this.#finished, lines);
+    const until = reach(rest, this.#known.counted);
+    this.#full = until < rest.length;
+    if (this.#full) return this.#finish(rest, until);
     // Where blocks begin does not depend on what is in them.
     const tokens = [];
     this.#parser.block.parse(rest, this.#parser, this.#copy(), tokens);
     const last = tokens.findLast((token) => token.level === 0 && token.map !== null);
     if (last === undefined || last.map[0] === 0) return "";
-    const end = startOfLine(rest, last.map[0]);
+    return this.#finish(rest, startOfLine(rest, last.map[0]));
+  }
+
+  #finish(rest, end) {
     const html = this.#parser.render(rest.slice(0, end), this.#known);
     this.#finished += end;
     return html;
@@ -93,6 +104,9 @@ export class Blocks {
     return text.slice(shown, until);
   }
 }
+
+/** A piece of code that nothing closes. */
+const ENDLESS = { shown: 0, closedIn: () => false, until: (rest) => rest.length };
 
 function normal(text) {
   return text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
@@ -116,10 +130,4 @@ function openFence(text) {
       return partly.test(rest.slice(line)) ? line : rest.length;
     },
   };
-}
-
-function startOfLine(text, line) {
-  let at = 0;
-  for (; line > 0; line--) at = text.indexOf("\n", at) + 1;
-  return at;
 }

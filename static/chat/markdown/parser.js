@@ -6,15 +6,20 @@
 
 import MarkdownIt from "markdown-it";
 
+import { nothing, reach } from "./reach.js";
+
 const LINK = /^(https?:|mailto:)/i;
 /** The page's own headings are the first two. */
 const HEADINGS_BELOW = 2;
 /**
- * Of a whole text. What comes after so many is shown as it is: parsing takes time that grows with their square. Who
- * parses it in parts hands on what the environment has as `counted`.
+ * Of a whole text. What comes after so many is shown as it is: parsing takes time that grows with their square. For each
+ * bracket, and for each `//` of an address, its paragraph is looked at: so many characters in all. Who parses a text in
+ * parts hands on what the environment has as `counted`.
  */
-const MOST_BRACKETS = 2_000;
 const MOST_MARKS = 10_000;
+const MOST_LOOKED_AT = 2_000_000;
+/** Levels, of which a list has two. What is nested deeper is a paragraph: each level may look at all lines below it. */
+const DEEPEST = 20;
 /** What the server's parser takes for white space at the ends of a paragraph; this one leaves some of it. */
 const SPACE = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+";
 const EDGES = new RegExp(`^${SPACE}|${SPACE}$`, "g");
@@ -24,6 +29,10 @@ export function parser() {
   // "README.md" is no address, although .md is a country's.
   markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
   markdown.validateLink = (url) => LINK.test(url);
+  const paragraph = markdown.block.ruler.getRules("").at(-1);
+  markdown.block.ruler.before("table", "deep", (state, ...how) => state.level >= DEEPEST && paragraph(state, ...how));
+  markdown.core.ruler.before("block", "shortened", shorten);
+  markdown.core.ruler.after("block", "rest", addRest);
   markdown.core.ruler.before("inline", "bounded", bound);
   markdown.core.ruler.push("guarded", guard);
   markdown.renderer.rules.fence = (tokens, index) => codeBlock(tokens[index], language(tokens[index].info));
@@ -44,14 +53,31 @@ export function parser() {
   }
 }
 
+function shorten(state) {
+  const counted = (state.env.counted ??= nothing());
+  const until = reach(state.src, counted);
+  state.env.rest = state.src.slice(until);
+  state.src = state.src.slice(0, until);
+  counted.text += until;
+  counted.lines += state.src.split("\n").length - 1;
+}
+
+function addRest(state) {
+  if (state.env.rest === "") return;
+  const rest = new state.Token("code_block", "code", 0);
+  rest.content = state.env.rest;
+  state.tokens.push(rest);
+}
+
 function bound(state) {
-  const counted = (state.env.counted ??= { brackets: 0, marks: 0 });
+  const counted = state.env.counted;
   for (const token of state.tokens) {
     if (token.type !== "inline") continue;
     token.content = token.content.replace(EDGES, "");
-    counted.brackets += token.content.split("[").length - 1;
     counted.marks += token.content.split(/[*_~`]/).length - 1;
-    if (counted.brackets > MOST_BRACKETS || counted.marks > MOST_MARKS) token.type = "text";
+    const looks = token.content.split(/\[|\/\//).length - 1;
+    if (looks > 0) counted.lookedAt += looks * [...token.content].length;
+    if (counted.marks > MOST_MARKS || counted.lookedAt > MOST_LOOKED_AT) token.type = "text";
   }
 }
 
