@@ -7,10 +7,11 @@ import uuid
 
 import pytest
 
+from chat.errors import ProviderRefused
 from chat.protocol import clean
 from chat.providers.authors import NOTE
 from chat.providers.base import Conversation, Turn
-from chat.providers.openai import OpenAIProvider
+from chat.providers.openai import DEFAULT_MODEL, OpenAIProvider
 from tests.providers.conftest import KEY, ask, conversation, said
 from tests.servers.script import expected_reasoning, expected_text, full_text
 
@@ -240,6 +241,26 @@ async def test_the_models_are_asked_from_the_server_the_default_first_and_what_c
 ):
     model_server.control("models", {"models": ["a", "text-embedding-3", "whisper-1", "b"]})
     assert await openai_provider(model="b").models() == ["b", "a"]
+
+
+async def test_a_model_that_is_not_among_those_that_are_named_is_refused_before_anybody_is_asked(
+    openai_provider, model_server
+):
+    provider = openai_provider(models=["x", "y"], model="z")
+    with pytest.raises(ProviderRefused):
+        await ask(provider, "Hi", model="dear")
+    assert model_server.requests() == []
+    for model in ("", "y", "z"):
+        assert await ask(provider, "Hi", model=model)
+    assert await ask(openai_provider(), "Hi", model="any")
+
+
+async def test_the_first_of_the_models_that_are_named_is_asked_for_when_nobody_chose(monkeypatch):
+    for variable in ("OPENAI_MODEL", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    provider = OpenAIProvider(models=["x", "y"])
+    assert (provider._model or await provider._first_model()) == "x"
+    assert OpenAIProvider()._model == DEFAULT_MODEL
 
 
 async def test_the_models_of_the_setting_are_not_asked_for(openai_provider, model_server):

@@ -47,7 +47,7 @@ _NO_CHAT = re.compile(r"embed|whisper|tts|dall-e|image|moderation|audio|realtime
 class OpenAIProvider(Provider):
     """See the module's docstring. Without ``base_url`` the address is OPENAI_BASE_URL, else OpenAI's own, and the key
     OPENAI_API_KEY; with it the key has to be named too, so that one server's key never goes to another. No key at all
-    is fine for servers that want none.
+    is fine for servers that want none. Where ``models`` are named, no other is asked for.
 
     ``body`` is put into every request, ``continue_body`` into those that go on with an answer, and ``continue_turn``
     into their last message. Times are in seconds; ``first_part_timeout`` counts all attempts together.
@@ -77,7 +77,7 @@ class OpenAIProvider(Provider):
         if not base_url:
             base_url = os.environ.get("OPENAI_BASE_URL", "")
             api_key_env = api_key_env or "OPENAI_API_KEY"
-            model = model or os.environ.get("OPENAI_MODEL", "") or ("" if base_url else DEFAULT_MODEL)
+            model = model or os.environ.get("OPENAI_MODEL", "") or ("" if base_url or models else DEFAULT_MODEL)
         self._base_url = base_url or "https://api.openai.com/v1"
         self._api_key = api_key or os.environ.get(api_key_env, "")
         self._headers = {**(headers or {})}
@@ -98,6 +98,8 @@ class OpenAIProvider(Provider):
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = WeakKeyDictionary()
 
     async def stream(self, conversation: Conversation) -> AsyncGenerator[Part]:
+        if self._models and conversation.model not in ("", self._model, *self._models):
+            raise ProviderRefused("This model is not offered here.")
         loop = asyncio.get_running_loop()
         first = loop.time() + self._first_part_timeout
         total = loop.time() + self._total_timeout
