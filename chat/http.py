@@ -8,8 +8,9 @@ from typing import Any, cast
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.middleware.csrf import rotate_token
+from django.shortcuts import render
 
-from chat.errors import BadRequest, ChatError, Unauthenticated
+from chat.errors import BadRequest, ChatError, RateLimited, Unauthenticated
 from chat.process import Process
 
 
@@ -41,6 +42,15 @@ def failure(error: ChatError) -> JsonResponse:
         response["Retry-After"] = str(ceil(error.retry_after))
     if isinstance(error, Unauthenticated):
         response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def too_many(request: HttpRequest, error: RateLimited) -> HttpResponse:
+    """The same for who looks at pages."""
+    seconds = ceil(error.retry_after or 1)
+    response = render(request, "429.html", {"seconds": seconds}, status=error.status)
+    response["Cache-Control"] = "no-store"
+    response["Retry-After"] = str(seconds)
     return response
 
 

@@ -19,10 +19,8 @@ from markdown_it.rules_block import StateBlock, paragraph
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_by_name
-from pygments.util import ClassNotFound
+
+from chat.colours import coloured
 
 LINK = re.compile(r"(https?:|mailto:)", re.IGNORECASE)
 HEADINGS_BELOW = 2
@@ -37,8 +35,8 @@ MOST_LINES = 10_000
 code: they are shown as they are."""
 DEEPEST = 20
 """Levels, of which a list has two. What is nested deeper is a paragraph: each level may look at all lines below it."""
-HIGHLIGHTED = 50_000
-"""Characters of the longest piece of code that is coloured."""
+MOST_COLOURED = 50_000
+"""Characters of code that are coloured in one answer."""
 MOST_KEPT = 256 * 1024
 """Bytes of the longest HTML that is kept."""
 VERSION = 2
@@ -70,7 +68,7 @@ def render(text: str) -> SafeString:
     key = f"markdown.{VERSION}.{sha256(text.encode()).hexdigest()}"
     html: str | None = cache.get(key)
     if html is None:
-        html = parser().render(text, {"coloured": True})
+        html = parser().render(text, {"to_colour": MOST_COLOURED})
         if len(html.encode()) <= MOST_KEPT:
             cache.set(key, html)
     return SafeString(html)
@@ -181,8 +179,10 @@ def _fence(_: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) 
     token = tokens[index]
     name = _language(token)
     label = f'<p class="language">{escapeHtml(name)}</p>' if name else ""
-    code = _colours(token) if env.get("coloured") else escapeHtml(token.content)
-    return _piece(label, code)
+    code = None
+    if len(token.content) <= env.get("to_colour", 0) and (code := coloured(token.content, name)) is not None:
+        env["to_colour"] -= len(token.content)
+    return _piece(label, escapeHtml(token.content) if code is None else code)
 
 
 def _code_block(_: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
@@ -195,16 +195,3 @@ def _piece(label: str, code: str) -> str:
 
 def _language(token: Token) -> str:
     return next(iter(unescapeAll(token.info).split()), "")
-
-
-def _colours(token: Token) -> str:
-    plain = escapeHtml(token.content)
-    if len(token.content) > HIGHLIGHTED:
-        return plain
-    try:
-        lexer = get_lexer_by_name(_language(token).lower(), stripnl=False, ensurenl=False)
-    except ClassNotFound:
-        return plain
-    coloured: str = highlight(token.content, lexer, HtmlFormatter(nowrap=True))
-    # The formatter ends every line, also the one of code that is cut off in the middle.
-    return coloured if token.content.endswith("\n") else coloured.removesuffix("\n")

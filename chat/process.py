@@ -31,6 +31,7 @@ from chat.errors import RateLimited, RunError
 from chat.generation import ledger
 from chat.generation.sweep import Sweeper, remove_old
 from chat.generation.worker import Worker
+from chat.lanes import Lane
 from chat.live.hub import Hub
 from chat.providers import providers
 from chat.replication.announce import announce
@@ -47,6 +48,8 @@ EMBEDDED = "embedded:"
 """What an embedded worker's name begins with."""
 TICK = 1.0
 """Seconds between two looks at the silence of sockets."""
+RENDERERS = 2
+"""Pages whose answers become HTML at once. It takes the processor, of which a process has one core."""
 MODELS_AGE = 60.0
 """Seconds for which a list of models is believed, and for which a model server that did not answer is left alone."""
 MODELS_PATIENCE = 2.0
@@ -110,6 +113,7 @@ class Process:
         self.rng = random.Random()
         self.sources = Sources(in_database, self.log, self.hub, self.rng)
         self.providers = providers()
+        self.rendering = Lane(RENDERERS)
         self.sockets: set[Socket] = set()
         self.ending = False
         """Whether :meth:`stop` was called: no more sockets, please."""

@@ -22,6 +22,8 @@ MAX_COMMANDS_BODY = 1024 * 1024
 """Bytes of such a request."""
 MAX_WAITING = 64
 """Commands of a socket that may wait for the one being done."""
+MAX_COSTLY = 50
+"""Searches, exports or pages of a user that may wait for their turn at a web process."""
 HEARTBEAT_BYTES = 64 * 1024
 """A heartbeat follows after so many bytes sent …"""
 HEARTBEAT_SILENCE = 10.0

@@ -6,11 +6,14 @@ so is the state that the client goes on from: both are of one moment, and the cu
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import groupby
 from math import ceil
+from time import thread_time
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -25,18 +28,25 @@ from django.views.decorators.cache import cache_control, never_cache
 
 from chat import access, guests, identity, markdown, modules
 from chat.database import in_database
-from chat.errors import ChatError, NotFound
+from chat.errors import ChatError, NotFound, RateLimited
 from chat.fold import Fold
 from chat.frames import encode
-from chat.http import failure, process_of
+from chat.http import failure, process_of, too_many
 from chat.languages import catalog, kept, words, words_for
 from chat.models import Message, Run
+from chat.process import RENDERERS
 from chat.protocol import WINDOW, Cursor
 from chat.replication import catchup, listing
 from chat.replication.attachment import Sources
 from chat.replication.inbox import read_inbox
 
+T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
+
+_renderers = ThreadPoolExecutor(RENDERERS, thread_name_prefix="renderer")
+"""Answers become HTML on threads of their own: one that is made to be hard keeps none from the database."""
+PATIENCE = 2.0
+"""Seconds of work on a page, after which its other answers, the older ones, are left as text to the page's modules."""
 
 PROMPTS = (
     _("How does an answer survive when I close the tab?"),
@@ -88,15 +98,27 @@ async def thread(request: HttpRequest, thread_id: UUID) -> HttpResponseBase:
 async def html(request: HttpRequest, thread_id: UUID, message_id: UUID) -> HttpResponseBase:
     """What a complete answer looks like, as JSON. The page asks for it where there is code to be coloured."""
 
-    def make(user_id: Any) -> str:
-        return markdown.render(access.message(access.thread(user_id, thread_id), message_id).text)
+    def read(user_id: Any) -> str:
+        return access.message(access.thread(user_id, thread_id), message_id).text
 
     database = process_of(request).sources.database
     try:
         viewer = await identity.of_request(database, request)
-        return JsonResponse({"html": await database(make, viewer.pk)})
+        text = await database(read, viewer.pk)
+        return JsonResponse({"html": await _rendered(request, viewer.pk, lambda: markdown.render(text))})
     except ChatError as error:
         return failure(error)
+
+
+async def _rendered(request: HttpRequest, user_id: Any, function: Callable[[], T]) -> T:
+    """What the function makes of answers, in the language that is spoken here, when it is its user's turn. Raises
+    RateLimited."""
+
+    async def work() -> T:
+        return await asyncio.get_running_loop().run_in_executor(_renderers, spoken)
+
+    spoken = kept(function)
+    return await process_of(request).rendering.do(user_id, work)
 
 
 async def _page(
@@ -111,7 +133,7 @@ async def _page(
         get_token(request)  # sets the cookie, for commands over the JSON API where no websocket gets through
         inbox = _inbox_frames(user.pk)
         context = {
-            **first_view([json.loads(frame) for frame in frames]),
+            **view,
             "items": _in_order(inbox),
             # A page of earlier messages is for reading: it carries no state to go on from.
             "frames": _json_for_script(f"[{','.join(inbox if before else [*inbox, *frames])}]"),
@@ -128,6 +150,12 @@ async def _page(
         }
         return render(request, "chat/chat.html", context, status=404 if gone else 200)
 
+    view = first_view([])
+    if frames:
+        try:
+            view = await _rendered(request, user.pk, lambda: first_view([json.loads(frame) for frame in frames]))
+        except RateLimited as error:
+            return too_many(request, error)
     return await in_database(kept(make))
 
 
@@ -167,13 +195,15 @@ def first_view(frames: list[dict[str, Any]]) -> dict[str, Any]:
     while message is not None:
         path.append(message)
         message = rows.get(message["parent"] or "")
-    path.reverse()
+    until = thread_time() + PATIENCE
     for row in path:
         if row["role"] == Message.Role.ASSISTANT:
             row["growing"] = row["status"] == Message.Status.STREAMING
-            row["html"] = (markdown.render_growing if row["growing"] else markdown.render)(row["text"])
+            if thread_time() < until:
+                row["html"] = (markdown.render_growing if row["growing"] else markdown.render)(row["text"])
             row["thinking"] = row["growing"] and not row["text"]
             row["thoughts"] = thoughts(row["thinking"], row["reasoning_ms"])
+    path.reverse()
     places = firsts(path, runs)
     for row, place, count in zip(path, places, abreast(path, runs), strict=True):
         row["several"] = places.count(place) > 1

@@ -36,8 +36,22 @@ def test_an_answer_that_grows_has_no_colours_yet() -> None:
     assert markdown.render_growing(text) == markdown.parser().render(text)
 
 
-def test_code_that_is_very_long_is_left_without_colours() -> None:
-    assert "<span" not in markdown.render("```python\n" + "x = 1\n" * 10_000 + "```\n")
+def test_code_is_coloured_up_to_a_length_and_up_to_a_sum_of_them() -> None:
+    def spans(*pieces: str) -> list[bool]:
+        html = markdown.render("".join(f"```python\n{piece}```\n\n" for piece in pieces))
+        return ["<span" in piece for piece in html.split("<pre")[1:]]
+
+    line = "x = 1  # " + "word " * 20 + "\n"
+    half, long = line * 90, line * 200
+    assert spans(half, long, half) == [True, False, True]
+    assert spans(*[half] * 8) == [True] * 5 + [False] * 3
+
+
+@pytest.mark.parametrize("name", ["mcschema", "tnt", "markdown", "http", "autohotkey", "nosuch", "python3.99", ""])
+def test_code_in_a_language_that_is_not_known_to_be_harmless_has_no_colours(name: str) -> None:
+    html = markdown.render(f"```{name}\n<!--\nx = 1\n")
+    assert "<span" not in html
+    assert "&lt;!--\nx = 1" in html
 
 
 def test_html_that_is_very_long_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

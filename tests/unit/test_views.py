@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import random
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,11 +23,13 @@ from django.contrib.auth import get_user_model
 from django.test import AsyncClient
 from django.utils import timezone
 
-from chat import markdown
-from chat.database import in_database
+from chat import markdown, views
+from chat.database import THREADS, in_database
 from chat.guests import expire_guests, make_guest
+from chat.lanes import Lane
 from chat.models import Guest, Inbox, Message, Run, Thread
-from chat.protocol import LEASE_SPAN, start, text
+from chat.process import RENDERERS
+from chat.protocol import LEASE_SPAN, MAX_COSTLY, start, text
 from chat.replication.attachment import Sources
 from chat.runlog.base import Append, Batch
 from chat.runlog.memory import MemoryRunLog
@@ -42,10 +46,12 @@ class Browser(AsyncClient):
     def __init__(self) -> None:
         super().__init__()
         self.log = MemoryRunLog()
+        self.rendering = Lane(RENDERERS)
 
     def _base_scope(self, **request: Any) -> dict[str, Any]:
         sources = Sources(in_database, self.log, None, random.Random())  # type: ignore[arg-type]
-        return {**super()._base_scope(**request), "rejoin": SimpleNamespace(sources=sources)}
+        process = SimpleNamespace(sources=sources, rendering=self.rendering)
+        return {**super()._base_scope(**request), "rejoin": process}
 
     def look(self, path: str) -> Any:
         return async_to_sync(self.get)(path)
@@ -262,6 +268,55 @@ def test_a_complete_answer_is_given_as_html_with_its_code_coloured(browser: Brow
     response = browser.look(f"/c/{thread.pk}/html/{answer.pk}/")
     assert response.json() == {"html": markdown.render(answer.text)}
     assert "<span" in response.json()["html"]
+
+
+def test_answers_that_take_long_keep_nobody_from_the_database_and_who_asks_for_too_many_is_told(
+    browser: Browser, ann: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = Thread.objects.create(owner=ann)
+    _, answer = path_of(thread, "How?", "So.")
+    paths = [f"/c/{thread.pk}/", f"/c/{thread.pk}/html/{answer.pk}/"] * (MAX_COSTLY // 2)
+    assert len(paths) > THREADS
+    done = Event()
+    monkeypatch.setattr(views.markdown, "render", lambda text: f"<p>{done.wait()}</p>")
+
+    async def look() -> list[Any]:
+        looks = [asyncio.create_task(browser.get(path)) for path in paths]
+        while browser.rendering._there[ann.pk] < MAX_COSTLY:
+            await asyncio.sleep(0.01)
+        refused = [await browser.get(path) for path in paths[:2]]
+        done.set()
+        assert {response.status_code for response in await asyncio.gather(*looks)} == {200}
+        return refused
+
+    try:
+        page, html = async_to_sync(look)()
+    finally:
+        done.set()
+    assert page.status_code == html.status_code == 429
+    assert page["Retry-After"] == html["Retry-After"] == "1"
+    assert "<h1>Too much at once</h1>" in page.text and "Try again in 1 second." in page.text
+    assert html.json()["code"] == "rate_limited"
+
+
+def test_a_page_that_would_take_long_leaves_the_older_answers_to_its_modules(
+    browser: Browser, ann: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = Thread.objects.create(owner=ann)
+    path_of(thread, "How?", "*First*", "And?", "*second*", "And?", "*third*")
+    made: list[str] = []
+
+    def render(answer: str) -> str:
+        made.append(answer)
+        monkeypatch.setattr(views, "thread_time", lambda: 10.0 * len(made))
+        return "made"
+
+    monkeypatch.setattr(views, "thread_time", lambda: 0.0)
+    monkeypatch.setattr(views.markdown, "render", render)
+    page = browser.look(f"/c/{thread.pk}/")
+    assert texts_of(page) == ["How?", "*First*", "And?", "*second*", "And?", "made"]
+    assert made == ["*third*"]
+    assert page.text.count("data-length") == 1  # what says to a module that there is nothing to do
 
 
 def test_the_html_of_anothers_answer_is_not_to_be_had(browser: Browser, ann: Any) -> None:
