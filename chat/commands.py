@@ -44,7 +44,7 @@ async def do(process: Process, user_id: Any, command: Any, attachment: Attachmen
     if isinstance(command, frames.History):
         return await database(listing.history, user_id, command.thread, command.before, command.limit)
     if isinstance(command, frames.Search):
-        return await database(listing.search, user_id, command.query, command.before, command.archived, command.limit)
+        return await search(process, user_id, command.query, command.before, command.archived, command.limit)
     outcome = await to_its_end(_perform(process, user_id, command))
     version = outcome.result["version"]
     if attachment is not None:
@@ -57,6 +57,11 @@ async def do(process: Process, user_id: Any, command: Any, attachment: Attachmen
         log.debug("action=no_change_for_reply error=%s", type(error).__name__)
         return outcome.result
     return {**outcome.result, "change": change}
+
+
+async def search(process: Process, user_id: Any, *what: Any) -> dict[str, Any]:
+    """What ``listing.search`` finds, when it is its turn. Raises RateLimited, and what that raises."""
+    return await process.reading.do(user_id, lambda: process.sources.database(listing.search, user_id, *what))
 
 
 async def _perform(process: Process, user_id: Any, command: Any) -> actions.Outcome:

@@ -10,12 +10,17 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from django.db import close_old_connections, connection, transaction
+from django.db import OperationalError, close_old_connections, connection, transaction
+
+from chat.errors import TookTooLong
 
 T = TypeVar("T")
 THREADS = 8
+STEPS = 1_000
+"""Of SQLite's machine, between two looks at the clock."""
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
 
@@ -63,3 +68,35 @@ def snapshot() -> Iterator[None]:
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Inside a transaction: queries that go on for so long are ended, and TookTooLong is raised. PostgreSQL counts each
+    by itself; SQLite all together, but ends none within a row."""
+    try:
+        with (_sqlite_limit if connection.vendor == "sqlite" else _postgres_limit)(seconds):
+            yield
+    except OperationalError as error:
+        cause = error.__cause__
+        if getattr(cause, "sqlstate", "") == "57014" or getattr(cause, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+            raise TookTooLong() from error
+        raise
+
+
+@contextmanager
+def _sqlite_limit(seconds: float) -> Iterator[None]:
+    sqlite: Any = connection.connection
+    end = monotonic() + seconds
+    sqlite.set_progress_handler(lambda: monotonic() > end, STEPS)
+    try:
+        yield
+    finally:
+        sqlite.set_progress_handler(None, STEPS)
+
+
+@contextmanager
+def _postgres_limit(seconds: float) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(round(seconds * 1000))])  # SET LOCAL
+    yield

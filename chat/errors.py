@@ -15,6 +15,7 @@ holds an exception's text, a key, a path or another user's data.
     ├── Conflict               409  the thread has gone on since
     ├── Busy                   409  an answer is being written, and the command does not wait
     ├── RateLimited            429  too many commands or runs
+    ├── TookTooLong            422  a search over more than can be looked through
     ├── Unsupported            400  a command that this server does not have
     └── RunError                    why a run ended badly (kept on its row)
         ├── NoWorker           503  no live worker (while queued: the run waits)
@@ -123,6 +124,12 @@ class RateLimited(ChatError):
     """Wait ``retry_after`` seconds."""
 
     code, status, retryable, text = "rate_limited", 429, True, "Too many requests. Wait a moment."
+
+
+class TookTooLong(ChatError):
+    """Search for something else, or in fewer chats: what was searched is more than can be looked through."""
+
+    code, status, text = "took_too_long", 422, "This took too long. Search for something else."
 
 
 class Unsupported(ChatError):

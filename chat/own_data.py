@@ -5,7 +5,8 @@ Plain forms, without JavaScript.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -27,9 +28,10 @@ from chat.database import in_database
 from chat.errors import NotFound
 from chat.http import let_go, process_of
 from chat.languages import kept
+from chat.process import Process
 from chat.protocol import PROTOCOL
 from chat.replication import listing
-from chat.replication.attachment import Sources
+from chat.replication.listing import Listing
 from chat.replication.rows import moment
 from chat.tasks import to_its_end
 
@@ -103,20 +105,22 @@ async def download(request: HttpRequest) -> HttpResponseBase:
     user = await guests.visitor(request, welcome=False)
     if user is None:
         return redirect_to_login(request.get_full_path())
-    sources = process_of(request).sources
-    response = StreamingHttpResponse(_everything(sources, user), content_type="application/json")
+    response = StreamingHttpResponse(_everything(process_of(request), user), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{FILE_NAME}"'
     return response
 
 
-async def _everything(sources: Sources, user: Any) -> AsyncIterator[bytes]:
+async def _everything(process: Process, user: Any) -> AsyncIterator[bytes]:
+    def read(thread: UUID) -> Coroutine[Any, Any, Listing]:
+        return listing.current(process.sources.database, process.sources.log, listing.everything, user.pk, thread)
+
     about = {"id": str(user.pk), "name": user.get_username()}
     head = orjson.dumps({"protocol": PROTOCOL, "made_at": moment(timezone.now()), "user": about})
     yield head[:-1] + b',"threads":['
     between = b"\n"
-    for thread in await sources.database(_threads, user.pk):
+    for thread in await process.sources.database(_threads, user.pk):
         try:
-            found = await listing.current(sources.database, sources.log, listing.everything, user.pk, thread)
+            found = await process.reading.do(user.pk, partial(read, thread))
         except NotFound:
             continue
         yield between + orjson.dumps(export.document(found))

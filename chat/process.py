@@ -50,6 +50,8 @@ TICK = 1.0
 """Seconds between two looks at the silence of sockets."""
 RENDERERS = 2
 """Pages whose answers become HTML at once. It takes the processor, of which a process has one core."""
+READERS = 3
+"""Searches and exports that read at once, of the database's threads."""
 MODELS_AGE = 60.0
 """Seconds for which a list of models is believed, and for which a model server that did not answer is left alone."""
 MODELS_PATIENCE = 2.0
@@ -114,6 +116,7 @@ class Process:
         self.sources = Sources(in_database, self.log, self.hub, self.rng)
         self.providers = providers()
         self.rendering = Lane(RENDERERS)
+        self.reading = Lane(READERS)
         self.sockets: set[Socket] = set()
         self.ending = False
         """Whether :meth:`stop` was called: no more sockets, please."""

@@ -52,6 +52,8 @@ MAX_FOUND = 100
 """… and at most."""
 MAX_QUERY = 200
 """Characters of what is searched for."""
+MAX_SEARCH = 5.0
+"""Seconds that a search may take, from when it is its turn."""
 
 CLOSE_BAD_FRAMES = 4400
 CLOSE_SIGN_IN = 4401

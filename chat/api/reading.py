@@ -14,7 +14,7 @@ from chat import commands, export, frames
 from chat.api import examples
 from chat.api.door import answer, router, viewer_of
 from chat.api.shapes import Document, Messages, Runs, ThreadAsRead, Threads, offer
-from chat.errors import NotFound
+from chat.errors import NotFound, TookTooLong
 from chat.http import process_of
 from chat.protocol import FOUND, MAX_FOUND, MAX_QUERY, MAX_WINDOW, WINDOW
 from chat.replication import listing
@@ -45,7 +45,7 @@ async def me(request: HttpRequest) -> HttpResponse:
     operation_id="threads",
     summary="List threads, or search in them",
     tags=["reading"],
-    **offer(Threads, {"items": [examples.ITEM], "more": False}, NotFound),
+    **offer(Threads, {"items": [examples.ITEM], "more": False}, NotFound, TookTooLong),
 )
 async def threads(
     request: HttpRequest,
@@ -55,8 +55,8 @@ async def threads(
     limit: Annotated[int, Query(..., ge=1, le=MAX_FOUND, description="So many threads at most")] = FOUND,
 ) -> HttpResponse:
     """The latest first, a page at a time. To follow the list, follow the inbox."""
-    database = process_of(request).sources.database
-    return answer(await database(listing.search, viewer_of(request).pk, query, before, archived, limit))
+    process, user_id = process_of(request), viewer_of(request).pk
+    return answer(await commands.search(process, user_id, query, before, archived, limit))
 
 
 @router.get(
@@ -153,7 +153,8 @@ async def export_thread(
     ] = "markdown",
 ) -> HttpResponse:
     """As a file: Markdown has the path as its reader sees it, JSON all rows of all branches."""
-    found = await _current(request, listing.everything, thread)
+    process, user_id = process_of(request), viewer_of(request).pk
+    found = await process.reading.do(user_id, lambda: _current(request, listing.everything, thread))
     if format == "json":
         name, kind = export.file_name(found, "json"), "application/json"
         content = orjson.dumps(export.document(found), option=orjson.OPT_INDENT_2)

@@ -16,11 +16,11 @@ from django.db.models import Exists, F, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Greatest, Lower, StrIndex, Substr
 
 from chat import access
-from chat.database import Database, snapshot
+from chat.database import Database, snapshot, time_limit
 from chat.fold import Fold
 from chat.frames import FoundItem, MessageRow, RunRow, ThreadRow
 from chat.models import Message, Run, Thread
-from chat.protocol import FOUND, FRAME_ROOM
+from chat.protocol import FOUND, FRAME_ROOM, MAX_SEARCH
 from chat.replication.batches import goes_on
 from chat.replication.catchup import READ_AGAIN, ROW_SIZE, Running
 from chat.replication.rows import inbox_item, message_rows, run_rows, thread_row
@@ -51,7 +51,12 @@ def search(
 ) -> dict[str, Any]:
     """Threads with the query in their title or in a message, the latest first, a page at a time (``before``: the last
     thread of the page before), each page as long as told and as fits a frame. What a message says around the query is
-    its thread's ``excerpt``. Raises NotFound for a ``before`` that is not there (any more)."""
+    its thread's ``excerpt``. Raises NotFound for a ``before`` that is not there (any more), and TookTooLong."""
+    with snapshot(), time_limit(MAX_SEARCH):
+        return _search(user_id, query, before, archived, limit)
+
+
+def _search(user_id: Any, query: str, before: UUID | None, archived: bool | None, limit: int) -> dict[str, Any]:
     found = access.threads(user_id)
     if query:
         said = Exists(Message.objects.filter(thread=OuterRef("pk"), text__icontains=query))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from threading import Lock
+from time import sleep
+from typing import Any
 
 import pytest
 
+from chat import commands
 from chat.errors import RateLimited
 from chat.lanes import Lane
+from chat.process import READERS, Process
 from chat.protocol import MAX_COSTLY
+from chat.replication import listing
 
 
 class Work:
@@ -107,3 +113,22 @@ async def test_work_that_fails_tells_who_asked_and_makes_room() -> None:
     for _ in range(3):
         with pytest.raises(OSError):
             await lane.do("ann", fail)
+
+
+async def test_searches_take_turns(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, searching, most = Lock(), set[str](), 0
+
+    def search(user: str, *what: Any) -> None:
+        nonlocal most
+        with lock:
+            assert user not in searching
+            searching.add(user)
+            most = max(most, len(searching))
+        sleep(0.005)
+        with lock:
+            searching.remove(user)
+
+    monkeypatch.setattr(listing, "search", search)
+    users = list("abcdefghi" * 4)
+    await asyncio.gather(*(commands.search(process, user, "x") for user in users))
+    assert most <= READERS

@@ -6,9 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import pytest
 
 from chat.database import in_database
-from chat.models import Run
+from chat.errors import TookTooLong
+from chat.models import Message, Run
 from chat.protocol import MAX_FRAME, reasoning, text
 from chat.replication import listing
 from chat.runlog.base import RunLog
@@ -51,6 +53,18 @@ def test_a_page_of_threads_fits_a_frame(either_database: str, chat: Chat) -> Non
     assert len(orjson.dumps(first)) < MAX_FRAME and first["more"]
     rest = listing.search(chat.owner.pk, "", UUID(first["items"][-1]["id"]), limit=100)
     assert len(first["items"]) + len(rest["items"]) == 100 and not rest["more"]
+
+
+def test_a_search_that_would_take_long_is_ended_and_nothing_else_is(
+    either_database: str, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = {"thread_id": chat.id, "role": "user", "status": "complete", "text": "a" * 30_000}
+    Message.objects.bulk_create([Message(**long) for _ in range(300)])
+    monkeypatch.setattr(listing, "MAX_SEARCH", 0.001)
+    with pytest.raises(TookTooLong):
+        listing.search(chat.owner.pk, "a" * 199 + "b", None)
+    assert Message.objects.filter(text__endswith="a").count() == 300
+    assert chat.do("update", title="and on")
 
 
 def test_what_a_message_says_around_the_query_is_shown(either_database: str, chat: Chat) -> None:

@@ -18,6 +18,7 @@ from chat import tokens
 from chat.announcement import Announcement
 from chat.database import in_database
 from chat.guests import make_guest
+from chat.lanes import Lane
 from chat.models import ApiToken, Command, Guest, Inbox, Message, Run, Thread
 from chat.protocol import start, text
 from chat.replication.attachment import Sources
@@ -43,7 +44,7 @@ class Browser(AsyncClient):
 
     def _base_scope(self, **request: Any) -> dict[str, Any]:
         sources = Sources(in_database, self.log, None, random.Random())  # type: ignore[arg-type]
-        process = SimpleNamespace(sources=sources, announce=self._announce)
+        process = SimpleNamespace(sources=sources, announce=self._announce, reading=Lane(1))
         return {**super()._base_scope(**request), "rejoin": process}
 
     async def _announce(self, announcement: Announcement) -> None:

@@ -16,6 +16,7 @@ export const ERRORS = [
   gettext("The chat has gone on since."),
   gettext("An answer is being written."),
   gettext("Too many requests. Wait a moment."),
+  gettext("This took too long. Search for something else."),
   gettext("This server does not support that."),
   gettext("No worker is running. Your message waits for one."),
   gettext("The model did not answer in time."),
@@ -44,6 +45,7 @@ export const ERRORS = [
   gettext("The answer has more parts than the server allows."),
   gettext("The answer is longer than the server allows."),
   gettext("Too many streams are open. Close one first."),
+  gettext("Too much of what you asked for is waiting for its turn."),
 ];
 
 /** What an error says. */
