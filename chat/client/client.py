@@ -64,8 +64,7 @@ class Client:
         open: Callable[[], Awaitable[Socket]] | None = None,
         random: Callable[[], float] = chance.random,
     ) -> None:
-        self.url = url.rstrip("/")
-        self._address, self._origin = places(url)
+        self.url = url
         self.token = token
         self.session = session
         self.outbox = Outbox(store)
@@ -95,6 +94,16 @@ class Client:
         self._end(Closed())
 
     # connection ------------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """The server's. May be set: the next connection is made there. Raises ValueError."""
+        return self._url
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self._address, self._origin = places(url)
+        self._url = url.rstrip("/")
 
     def start(self) -> None:
         """Be connected from now on, unless that is so already."""
