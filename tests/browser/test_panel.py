@@ -66,6 +66,8 @@ def test_who_still_writes_is_in_sight_though_another_has_written_more(site: Site
     assert bottoms[0] + 500 < bottoms[1]
     site.model.open_gate("half")
     reader.is_at_rest()
+    expect(ada).to_have_attribute("data-status", "complete")
+    assert texts(ada.locator(".text")) == [shown("\n\n".join(lines))]
     expect(ada.get_by_text("line 79.")).to_be_in_viewport()
     expect(reader.page.get_by_role("button", name="Jump to the latest")).to_be_visible()
 
