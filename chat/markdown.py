@@ -180,7 +180,7 @@ def _fence(_: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) 
     name = _language(token)
     label = f'<p class="language">{escapeHtml(name)}</p>' if name else ""
     code = None
-    if len(token.content) <= env.get("to_colour", 0) and (code := coloured(token.content, name)) is not None:
+    if 0 < len(token.content) <= env.get("to_colour", 0) and (code := coloured(token.content, name)) is not None:
         env["to_colour"] -= len(token.content)
     return _piece(label, escapeHtml(token.content) if code is None else code)
 

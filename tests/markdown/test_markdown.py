@@ -36,6 +36,12 @@ def test_an_answer_that_grows_has_no_colours_yet() -> None:
     assert markdown.render_growing(text) == markdown.parser().render(text)
 
 
+def test_an_answer_grows_past_the_first_line_of_its_code() -> None:
+    text = "```python\nx = 1\n"
+    for end in range(len(text) + 1):
+        assert shown(text[:end]) == text_of(markdown.render_growing(text[:end])) == text_of(markdown.render(text[:end]))
+
+
 def test_code_is_coloured_up_to_a_length_and_up_to_a_sum_of_them() -> None:
     def spans(*pieces: str) -> list[bool]:
         html = markdown.render("".join(f"```python\n{piece}```\n\n" for piece in pieces))
