@@ -16,10 +16,10 @@
 import { Api } from "./api.js";
 import { systemClock } from "./clock.js";
 import { Connection } from "./connection.js";
+import { flush } from "./flush.js";
 import { newId } from "./ids.js";
 import { Inbox } from "./inbox.js";
 import { Outbox, Refused } from "./outbox.js";
-import { part } from "./parting.js";
 import { Transcript } from "./transcript.js";
 import { apiBeside, transportsTo, turnOf } from "./transports.js";
 
@@ -84,8 +84,8 @@ export class Client extends EventTarget {
   }
 
   /** The page may be gone in a moment: what has no reply yet is said once more, by requests that outlive it. */
-  part() {
-    if (this.connection.state.name !== "refused") part(this.outbox.changes, this.#api);
+  flush() {
+    if (this.connection.state.name !== "refused") flush(this.outbox.changes, this.#api);
   }
 
   /** The thread's transcript, followed or not. */

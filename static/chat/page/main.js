@@ -316,7 +316,7 @@ client.addEventListener("welcome", () => {
 
 addEventListener("pagehide", (event) => {
   sidebar.undo.settle();
-  client.part();
+  client.flush();
   composer.keep();
   if (!event.persisted) view.keepDrafts();
   // This tab's next page need not find out anew what gets through.

@@ -29,7 +29,7 @@ test("who leaves says what has no reply by requests that outlive the page, each 
   client.delete("one");
   client.update("two", { title: "Two" });
   client.update("two", { pinned: true });
-  client.part();
+  client.flush();
   const ids = socket.sent.filter(({ type }) => type !== "attach").map(({ id }) => id);
   assert.deepEqual(said(server), [
     ["/api/threads/one/commands", [ids[0]]],
@@ -46,7 +46,7 @@ test("what was answered, and what is only a question, is not said again", () => 
   client.delete("one");
   client.search("word").catch(() => {});
   socket.say({ type: "reply", id: socket.sent.find(({ type }) => type === "delete").id, result: {} });
-  client.part();
+  client.flush();
   assert.deepEqual(said(server), []);
 });
 
@@ -54,7 +54,7 @@ test("a thread is not created for whoever may be signed in by now", () => {
   const { client, server } = live();
   client.create("new");
   client.send("new", "Hello");
-  client.part();
+  client.flush();
   assert.deepEqual(said(server), []);
 });
 
@@ -62,14 +62,14 @@ test("who has been signed out says nothing more", () => {
   const { client, server, socket } = live();
   client.delete("one");
   socket.end(4401);
-  client.part();
+  client.flush();
   assert.deepEqual(said(server), []);
 });
 
 test("without a network it stays where it was, to be said when the page is back", async () => {
   const { client, server } = live();
   client.delete("one");
-  client.part();
+  client.flush();
   await server.all[0].fail();
   await settled();
   assert.equal(client.outbox.changes.length, 1);

@@ -11,7 +11,7 @@ import { BATCH } from "./api.js";
  * A thread that is still to be created is left out: it would be made for whoever's session the requests bring, and that may
  * have changed since. About any other thread, only its owner can say anything.
  */
-export function part(commands, api) {
+export function flush(commands, api) {
   for (const [thread, said] of Map.groupBy(commands, (command) => command.thread)) {
     if (thread === undefined || said.some(({ type }) => type === "create")) continue;
     const request = api.open(`threads/${thread}/commands`, { body: said.slice(0, BATCH), keepalive: true });
