@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, zip_longest
 from math import ceil
 from time import thread_time
 from typing import Any, TypeVar
@@ -186,7 +186,6 @@ def first_view(frames: list[dict[str, Any]]) -> dict[str, Any]:
                 rows[message_id] |= told
     answering = any(run["state"] == Run.State.RUNNING for run in runs.values())
     for row in rows.values():
-        row["note"] = note(row, runs.get(row["run"]), answering)
         row["time"] = datetime.fromisoformat(row["created_at"])
         if len(row["siblings"]) > 1:
             row["version_of"] = f"{row['siblings'].index(row['id']) + 1}/{len(row['siblings'])}"
@@ -204,6 +203,11 @@ def first_view(frames: list[dict[str, Any]]) -> dict[str, Any]:
             row["thinking"] = row["growing"] and not row["text"]
             row["thoughts"] = thoughts(row["thinking"], row["reasoning_ms"])
     path.reverse()
+    runs_of = {row["id"]: runs.get(row["run"]) for row in rows.values()} | silent(path, runs)
+    for row in rows.values():
+        run = runs_of[row["id"]]
+        row["note"] = note(row, run, answering)
+        row["wrong"] = row["role"] != Message.Role.ASSISTANT and run is not None and run["error"] is not None
     places = firsts(path, runs)
     for row, place, count in zip(path, places, abreast(path, runs), strict=True):
         row["several"] = places.count(place) > 1
@@ -258,8 +262,20 @@ def abreast(path: list[dict[str, Any]], runs: dict[str, dict[str, Any]]) -> list
     return counts
 
 
+def silent(path: list[dict[str, Any]], runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+    """Of each question on the path (by id): the run that was to answer it, if that ended before it said anything."""
+    last = {run["prompt"]: run for run in sorted(runs.values(), key=lambda run: int(run["version"]))}
+    found: dict[str, dict[str, Any] | None] = {}
+    for row, after in zip_longest(path, path[1:]):
+        if row["role"] != Message.Role.ASSISTANT:
+            run = None if after and after["role"] == Message.Role.ASSISTANT else last.get(row["id"])
+            found[row["id"]] = run if run and run["state"] in Run.FINAL else None
+    return found
+
+
 def note(row: dict[str, Any], run: dict[str, Any] | None, answering: bool) -> str:
-    """How the message ended or where it stands, in words, if that needs any.
+    """How the message ended or where it stands, in words, if that needs any. ``run``: its own; of a question, as silent
+    finds it.
 
     The page's modules say the same of this and of thoughts (page/words.js): tests/words holds both to it."""
     place = (run or {}).get("place") or 1
@@ -268,7 +284,9 @@ def note(row: dict[str, Any], run: dict[str, Any] | None, answering: bool) -> st
             return ""
         return words("Queued, place {place}", place=place) if place > 1 else words("Queued: next")
     if row["role"] != Message.Role.ASSISTANT:
-        return ""
+        if run is None:
+            return ""
+        return words(str(run["error"]["message"]) if run["error"] else "Stopped before it began")
     if row["status"] in (Message.Status.CUT, Message.Status.FAILED):
         error = row["error"] or (run["error"] if run is not None else None)
         if error:

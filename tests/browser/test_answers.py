@@ -145,12 +145,34 @@ def test_regenerating_puts_another_answer_in_the_place_of_the_last(site: Site, r
 
 def test_a_failure_says_why_and_can_be_tried_again(site: Site, reader: Reader) -> None:
     reader.say(ask(chunks=5, seed="nine", status=403, fails=1))
-    expect(reader.life).to_contain_text("refused")
+    expect(reader.messages.last.locator(".note")).to_contain_text("refused")
     expect(reader.items.first).not_to_have_attribute("data-unread", "")
     reader.page.get_by_role("button", name="Try again").click()
     reader.sees(said(Script(chunks=5, seed="nine")))
     is_settled(site, reader)
-    expect(reader.life).to_be_hidden()
+    expect(reader.messages.first.locator(".note")).to_be_hidden()
+
+
+def test_a_question_that_got_no_answer_says_so_after_others_too_and_can_still_be_asked_again(
+    site: Site, reader: Reader, new_reader: Callable[..., Reader]
+) -> None:
+    reader.say(ask(text="Late", status=403, fails=1))
+    note = reader.messages.first.locator(".note")
+    expect(note).to_contain_text("refused")
+    reader.say(ask(text="Another"))
+    reader.sees("Another")
+    reader.is_at_rest()
+    expect(note).to_contain_text("refused")
+    plain = new_reader(like=reader, java_script_enabled=False)
+    plain.page.goto(reader.page.url)
+    expect(plain.messages.first.locator(".note")).to_contain_text("refused")
+    reader.page.reload()
+    reader.does("Try again", reader.messages.first)
+    reader.sees("Late")
+    reader.is_at_rest()
+    expect(note).to_be_hidden()
+    reader.does("Previous version")
+    reader.sees("Another")
 
 
 def test_an_answer_that_breaks_off_is_kept_and_says_so(site: Site, reader: Reader) -> None:

@@ -28,7 +28,7 @@ def test_all_that_the_page_says_is_in_the_language_of_the_browser(
     expect(german.messages.last.locator(".note")).to_have_text("Angehalten")
     expect(german.messages.last.get_by_role("button", name="Fortsetzen")).to_be_visible()
     german.say(ask(text="No", status=403))
-    expect(german.life).to_contain_text("Der Server des Modells hat die Anfrage abgelehnt.")
+    expect(german.messages.last.locator(".note")).to_contain_text("Der Server des Modells hat die Anfrage abgelehnt.")
     plain = new_reader(german, java_script_enabled=False, locale="de-DE")
     plain.page.goto(page.url)
     expect(plain.answers.last).to_have_text("Not")

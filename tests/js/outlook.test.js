@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import { Transcript } from "../../static/chat/client/transcript.js";
-import { abreast, firsts, outlook } from "../../static/chat/page/outlook.js";
+import { abreast, firsts, outlook, silent } from "../../static/chat/page/outlook.js";
 import { caughtUp, change, messageRow, runRow } from "./doubles.js";
 
 const said = (id, parent, run = null) => messageRow(id, { parent, text: id, run });
@@ -138,6 +138,17 @@ test("all that belongs together makes way for another answer, also what another 
   const transcript = thread({ messages: [answered("b2", "a2", "r3")], runs: [runRow("r3", { state: "stopped", prompt: "q2" })] });
   transcript.row.head = "b2";
   assert.equal(seen(transcript, [entry({ type: "regenerate", of: "b2", run: "r4" })]).path, "q1 a1 q2");
+});
+
+test("of a question that nothing answers on the path, the last run that was to do so is known, once it has ended", () => {
+  const path = [said("q1", null), said("q2", "q1"), answered("a2", "q2", "r2")];
+  const run = (id, prompt, state, version) => [id, runRow(id, { prompt, state, version })];
+  const first = run("r1", "q1", "failed", 3);
+  const of = (at, ...others) => silent(path, at, new Map([first, run("r2", "q2", "completed", 5), ...others]))?.id;
+  assert.deepEqual([0, 1, 2].map((at) => of(at)), ["r1", undefined, undefined]);
+  assert.equal(of(0, run("r3", "q1", "stopped", 7)), "r3");
+  assert.equal(of(0, run("r3", "q1", "running", 7)), undefined);
+  assert.equal(of(0, run("r0", "q1", "stopped", 2)), "r1");
 });
 
 test("answers that began before one of them had said a word stand side by side, as in the server's first paint", () => {

@@ -98,13 +98,6 @@ test("a message that has not reached the server says so", () => {
   assert.equal(sign(thread(), { pending: true, live: false }).words, "Will be sent when the connection is back");
 });
 
-test("a run that failed before it said anything can be tried again", () => {
-  const transcript = thread({ runs: [runRow("r", { state: "failed", error: FAILED, version: 2 })] });
-  assert.deepEqual(sign(transcript), { state: "failed", words: FAILED.message, of: "q", action: "retry" });
-  const stopped = thread({ runs: [runRow("r", { state: "stopped", version: 2 })] });
-  assert.equal(sign(stopped).words, "Stopped before it began");
-});
-
 test("nothing is awaited below a complete answer", () => {
   const answer = messageRow("a", { parent: "q", role: "assistant", run: "r", text: "Because." });
   assert.equal(sign(thread({ messages: [answer], runs: [runRow("r", { state: "completed" })], head: "a" })), null);
@@ -165,6 +158,16 @@ test("an answer that failed says why, and can be tried again", () => {
   const oneOfTwo = answer("failed", { error: FAILED, text: "" });
   const alone = messageFoot(oneOfTwo, { run: done(), last: true, busy: false });
   assert.deepEqual(alone, { note: FAILED.message, wrong: true, actions: ["retry"], tools: ["stats"] });
+});
+
+test("a question that got no answer says why, and can be asked again while nothing else is answered", () => {
+  const question = messageRow("q", { text: "why?" });
+  const tools = ["copy", "edit"];
+  assert.deepEqual(messageFoot(question), { note: "", actions: [], tools });
+  const failed = { run: done({ state: "failed", error: FAILED }) };
+  assert.deepEqual(messageFoot(question, failed), { note: FAILED.message, wrong: true, actions: ["retry"], tools });
+  assert.deepEqual(messageFoot(question, { ...failed, busy: true }).actions, []);
+  assert.deepEqual(messageFoot(question, { run: done({ state: "stopped" }) }).actions, ["regenerate"]);
 });
 
 test("a waiting message can be taken back, edited, and sent before all others", () => {

@@ -5,6 +5,8 @@
  * its turn. Pure, so that every case can be tested.
  */
 
+import { ended } from "../client/transcript.js";
+
 /** Milliseconds within which messages that began together have begun. */
 const TOGETHER = 1000;
 
@@ -104,6 +106,17 @@ export function firsts(path, runs) {
     places.push(at > 0 && question !== null && question === questionOf(path[at - 1]) ? places[at - 1] : at);
   });
   return places;
+}
+
+/**
+ * Of a question on the path that nothing answers there: the run that was to do so, and ended before it said anything.
+ * Otherwise undefined. (chat/views.py finds the same.)
+ */
+export function silent(path, at, runs) {
+  if (path[at].role !== "user" || path[at + 1]?.role === "assistant") return undefined;
+  const prompted = [...runs.values()].filter(({ prompt }) => prompt === path[at].id);
+  const run = prompted.sort((a, b) => a.version - b.version).at(-1);
+  return ended(run) ? run : undefined;
 }
 
 /**

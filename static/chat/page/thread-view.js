@@ -9,7 +9,7 @@ import { ended } from "../client/transcript.js";
 import { arrange } from "./arrange.js";
 import { actionButton } from "./buttons.js";
 import { MessageView } from "./message-view.js";
-import { abreast, firsts, outlook } from "./outlook.js";
+import { abreast, firsts, outlook, silent } from "./outlook.js";
 import { LOADING, WAITING, lifeSign, messageFoot, queueWords } from "./words.js";
 
 export class ThreadView {
@@ -205,7 +205,7 @@ export class ThreadView {
     this.nodes.log.toggleAttribute("data-abreast", beside.some((count) => count > 1));
     const placed = [];
     path.forEach((message, at) => {
-      const run = transcript.runs.get(message.run);
+      const run = message.role === "user" ? silent(path, at, transcript.runs) : transcript.runs.get(message.run);
       const frozen = this.#frozen !== null && message.run === this.#frozen && message.role === "assistant";
       if (frozen && !this.#views.has(message.id)) return;
       const last = at === path.length - 1;

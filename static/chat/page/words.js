@@ -67,7 +67,7 @@ export function refusalWords(code) {
 /**
  * How a message ended or where it stands; `actions`: what is to be done about it, `tools`: what else can be done with it.
  *
- * `last`: it is the path's last. `whole`: it is the last of its run's. `busy`: a run of the thread runs or waits.
+ * `run`: an answer's own; of a question that nothing answers, what was to. `last`: it is the path's last. `whole`: it is the last of its run's. `busy`: a run of the thread runs or waits.
  * `handed`: it is on its way. `first`: nothing is before it, so that the sign of life below says what it waits for. `beside`: others are written at the same time.
  */
 export function messageFoot(message, { run, last, whole = last, busy, stopping, error, handed = true, waiting, first, live, beside } = {}) {
@@ -78,7 +78,7 @@ export function messageFoot(message, { run, last, whole = last, busy, stopping, 
   if (message.status === "queued") {
     return { note: waiting, actions: first ? ["unqueue"] : ["sendnow", "unqueue"], tools: ["copy", "edit"] };
   }
-  if (message.role === "user") return { note: "", actions: [], tools: ["copy", "edit"] };
+  if (message.role === "user") return question(run, !busy);
   const tools = [...(message.text ? ["copy"] : []), ...(whole && !stopping ? ["regenerate"] : [])];
   if (message.status === "streaming") {
     const silent = beside && !message.ended && !message.text && !message.reasoning;
@@ -96,6 +96,15 @@ function leftOut(count) {
     "{count} earlier messages did not fit and were left out",
     count,
   );
+}
+
+/** Something that was said. `run`: it was to answer that, and ended before it did. `open`: nothing else is being answered. */
+function question(run, open) {
+  const tools = ["copy", "edit"];
+  if (run === undefined) return { note: "", actions: [], tools };
+  const wrong = Boolean(run.error);
+  const note = wrong ? errorWords(run.error) : gettext("Stopped before it began");
+  return { note, wrong, actions: !open ? [] : wrong ? ["retry"] : ["regenerate"], tools };
 }
 
 /** An answer that is not all that there was to say. `open`: it can be gone on with. */
@@ -205,23 +214,13 @@ export function lifeSign(transcript, { path = transcript.path, left = false, now
     return { state: "busy", words: first.place > 1 ? queueWords(first.place) : gettext("Queued") };
   }
   if (pending) return { state: "busy", words: live ? gettext("Sending…") : UNSENT };
-  return left ? null : unanswered(transcript, path.at(-1));
+  return null;
 }
 
 /** An answer is being written where the reader is not. */
 function elsewhere(transcript, run) {
   if (!transcript.messages.has(run.prompt)) return null;
   return { state: "elsewhere", words: gettext("An answer is being written on another path"), of: run.prompt, action: "show" };
-}
-
-/** The last message is a question whose run ended before it said anything. */
-function unanswered(transcript, message) {
-  if (message === undefined || message.role !== "user") return null;
-  const runs = [...transcript.runs.values()].filter((run) => run.prompt === message.id && ended(run));
-  const run = runs.sort((a, b) => a.version - b.version).at(-1);
-  if (run === undefined) return null;
-  if (run.error) return { state: "failed", words: errorWords(run.error), of: message.id, action: "retry" };
-  return { state: "stopped", words: gettext("Stopped before it began"), of: message.id, action: "regenerate" };
 }
 
 /** How long a queued message may have to wait. */
