@@ -46,6 +46,8 @@ WINDOW = 50
 """Messages that an attach without a cursor brings, and that one ``history`` brings unless told …"""
 MAX_WINDOW = 200
 """… and at most."""
+MAX_VERSIONS = 200
+"""Messages with the same parent: each row of one names them all."""
 FOUND = 20
 """Threads that one ``search`` finds unless told …"""
 MAX_FOUND = 100

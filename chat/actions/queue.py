@@ -15,8 +15,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from chat import conf
-from chat.errors import RateLimited
+from chat.errors import Conflict, RateLimited
 from chat.models import Inbox, Message, Run, Thread
+from chat.protocol import MAX_VERSIONS
 
 
 def waiting(thread: Thread) -> list[Run]:
@@ -36,6 +37,16 @@ def end(thread: Thread, runs: list[Run]) -> UUID | None:
         elif run.takes_the_head:
             at = asked.pk
     return at
+
+
+def allow_version(thread: Thread, parent: UUID | None) -> None:
+    """Raises Conflict where as many messages have this parent, or wait to get it, as may."""
+    messages = Message.objects.filter(thread=thread)
+    placed = messages.placed().filter(parent=parent).count()
+    queued = messages.filter(status=Message.Status.QUEUED, after=parent, branch=True).count()
+    answers = 0 if parent is None else Run.objects.filter(prompt=parent, state=Run.State.QUEUED, continues=None).count()
+    if placed + queued + answers >= MAX_VERSIONS:
+        raise Conflict("There are as many versions here as there may be.", detail={"limit": MAX_VERSIONS})
 
 
 def put(thread: Thread, run: Run, *, place: int | None = None) -> None:

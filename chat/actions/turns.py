@@ -29,6 +29,8 @@ def send(user_id: Any, command: frames.Send) -> Outcome:
     at = queue.branches(runs) if ahead else len(runs)
     message = Message(pk=command.message, text=command.text)
     message.after_id, message.branch = _after(thread, command.parent, runs[:at])
+    if message.branch:
+        queue.allow_version(thread, message.after_id)
     queue.put_ahead(thread, message, Run(pk=command.run, model=command.model), runs[at:])
     if not thread.title:
         thread.title = _title(command.text)
@@ -52,6 +54,7 @@ def edit(user_id: Any, command: frames.Edit) -> Outcome:
         run.model = waits.model
         queue.replace(thread, waits, message, run)
     else:
+        queue.allow_version(thread, old.parent_id)
         stop = stops.leave(thread, old, command.seen)
         message.after_id, message.branch = old.parent_id, True
         queue.put_message(thread, message, run)
@@ -69,6 +72,7 @@ def regenerate(user_id: Any, command: frames.Regenerate) -> Outcome:
         question = message.run.prompt
     if question.role != Message.Role.USER or question.status != Message.Status.COMPLETE:
         raise BadRequest("Only an answer can be generated again.", detail={"field": "of"})
+    queue.allow_version(thread, question.pk)
     thread.version += 1
     stop = stops.leave(thread, message, command.seen)
     queue.put(thread, Run(pk=command.run, prompt=question, model=command.model))

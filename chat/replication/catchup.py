@@ -27,14 +27,16 @@ from chat.frames import MessageRow, encode
 from chat.models import Message, Run, Thread
 from chat.protocol import FRAME_ROOM, LEASE_SPAN, WINDOW, Cursor
 from chat.replication.batches import delta_frame, goes_on, group_batches
-from chat.replication.rows import message_rows, run_rows, thread_row
+from chat.replication.rows import message_rows, run_rows, thread_row, versions
 from chat.replication.subscription import Page
 from chat.runlog.base import Batch, Log, RunLog, RunLogUnavailable
 
 PAGE_SIZE = 48 * 1024
 """Bytes of text in one page, which is then mostly one frame."""
 ROW_SIZE = 600
-"""What a row weighs beside its text."""
+"""What a row weighs beside its text …"""
+ID_SIZE = 39
+"""… and beside the ids of its versions, each."""
 READ_AGAIN = 20
 """Attempts to find checkpoint and log in step, before the rows alone must do."""
 
@@ -169,7 +171,8 @@ def _page_end(messages: QuerySet[Message], runs: QuerySet[Run], version: int) ->
 
 def _weights(messages: QuerySet[Message], runs: QuerySet[Run], most: int | None = None) -> list[tuple[int, int]]:
     """The version and the bytes, about, of each row; of the first ``most`` of either kind, by version."""
-    sizes = messages.annotate(size=Octets("text") + Octets("reasoning") + ROW_SIZE).order_by("version")
+    size = Octets("text") + Octets("reasoning") + versions() * ID_SIZE + ROW_SIZE
+    sizes = messages.annotate(size=size).order_by("version")
     return [
         *sizes.values_list("version", "size")[:most],
         *((at, ROW_SIZE) for at in runs.order_by("version").values_list("version", flat=True)[:most]),

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
+
 from chat.frames import InboxItem, MessageRow, RunRow, ThreadRow
 from chat.models import Message, Run, Thread
 
@@ -52,6 +55,13 @@ def inbox_item(thread: Thread) -> InboxItem:
         "pinned": thread.pinned,
         "updated_at": moment(thread.updated_at),
     }
+
+
+def versions() -> Coalesce:
+    """Of a message, for a query: how many have the same parent, whose ids are in its row."""
+    placed = Message.objects.placed().order_by().values("thread").annotate(count=Count("pk")).values("count")
+    first = placed.filter(thread=OuterRef("thread"), parent=None)
+    return Coalesce(Subquery(placed.filter(parent=OuterRef("parent"))), Subquery(first), 0)
 
 
 def message_rows(thread: Thread, messages: Iterable[Message], *, known: Iterable[UUID] = ()) -> list[MessageRow]:

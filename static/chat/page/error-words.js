@@ -38,6 +38,7 @@ export const ERRORS = [
   gettext("The answer is no longer the last message."),
   gettext("The answer is complete."),
   gettext("The parent has no place in the chat yet."),
+  gettext("There are as many versions here as there may be."),
   gettext("Name a thread, or inbox."),
   gettext("Too many chats are open on this connection. Detach one first."),
   gettext("Frames are text."),
