@@ -112,6 +112,10 @@ class Machine:
             "REJOIN_PROVIDERS": json.dumps(providers),
             "REJOIN_MODELS": "script,http/script",
             "REJOIN_LOG_LEVEL": "WARNING",
+            # Clients are few users, each with very many sockets.
+            "REJOIN_MAX_SOCKETS": "100000",
+            "REJOIN_RATE": "100000",
+            "REJOIN_BURST": "100000",
         }
         self.call("manage.py", "migrate", "--verbosity", "0")
 

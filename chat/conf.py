@@ -42,9 +42,10 @@ SETTINGS: dict[str, Setting] = {
     "MAX_MESSAGE": Setting(32 * 1024, "bytes", "The longest message a user may send."),
     "MAX_RUNNING": Setting(4, "runs", "Runs one user may have running at once; more wait in the queue."),
     "MAX_QUEUED": Setting(20, "runs", "Runs one user may have queued; a further one is rate_limited."),
-    "RATE": Setting(10.0, "commands/s", "Commands a socket may send, on average …"),
+    "RATE": Setting(10.0, "commands/s", "Commands and requests of one user, on average …"),
     "BURST": Setting(60, "commands", "… and at once."),
     "MAX_ATTACHED": Setting(50, "threads", "Threads one socket may watch."),
+    "MAX_SOCKETS": Setting(100, "sockets", "Websockets one user may have open at a web process."),
     "MAX_STREAMS": Setting(50, "streams", "Event streams and long polls one user may have open at a web process."),
     "COMMAND_DAYS": Setting(30, "days", "How long the replies to commands are kept, so that a repeat changes nothing."),
     # runs

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 from uuid import UUID
 
@@ -33,7 +33,7 @@ from chat.protocol import (
     Cursor,
 )
 from chat.replication.attachment import Attachment, InboxAttachment, ThreadAttachment
-from chat.replication.flow import Bucket, Flow
+from chat.replication.flow import Flow
 from chat.replication.rows import moment
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ class ChatConsumer(AsyncConsumer):
         self._clock = loop.time
         now = loop.time()
         self._flow = Flow(now, UNFORESEEN)
-        self._bucket = Bucket(conf.RATE, conf.BURST, conf.BURST, now)
+        self._place = ExitStack()
+        """Among the sockets of its user."""
         self._bad = self._refused = 0
         self._going = asyncio.Event()
         """Set while the socket is not paused."""
@@ -111,6 +112,11 @@ class ChatConsumer(AsyncConsumer):
         if offered and PROTOCOL not in offered:
             await self._close(CLOSE_BAD_FRAMES)
             return
+        try:
+            self._place.enter_context(self.process.limits.socket(viewer.pk))
+        except RateLimited:
+            await self._close(CLOSE_TOO_FAST)
+            return
         self.user_id = viewer.pk
         self.process.sockets.add(self)
         self._put(frames.encode(await commands.welcome(self.process, viewer)))
@@ -128,8 +134,7 @@ class ChatConsumer(AsyncConsumer):
             ack = frames.ack(frame) if frame["type"] == "ack" else None
             if ack is not None and self._ack(ack.n):
                 return
-            if wait := self._bucket.take(self._clock()):
-                raise RateLimited(retry_after=round(wait, 3))
+            self.process.limits.command(self.user_id)
             if ack is not None:
                 return
             if len(self._commands) >= MAX_WAITING:
@@ -314,6 +319,7 @@ class ChatConsumer(AsyncConsumer):
     async def _end(self) -> None:
         self._closed = True
         self.process.sockets.discard(self)
+        self._place.close()
         for task in (self._working, self._sending):
             if task is not None:
                 task.cancel()

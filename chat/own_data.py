@@ -25,8 +25,8 @@ from chat import access, export, guests
 from chat.actions import users
 from chat.announcement import Announcement
 from chat.database import in_database
-from chat.errors import NotFound
-from chat.http import let_go, process_of
+from chat.errors import NotFound, RateLimited
+from chat.http import let_go, process_of, too_many
 from chat.languages import kept
 from chat.process import Process
 from chat.protocol import PROTOCOL
@@ -93,6 +93,11 @@ async def page(request: HttpRequest) -> HttpResponseBase:
     visitor = await guests.visitor(request, welcome=False)
     if visitor is None:
         return redirect_to_login(request.get_full_path())
+    if request.method == "POST":
+        try:
+            process_of(request).limits.command(visitor.pk)
+        except RateLimited as error:
+            return too_many(request, error)
     return await to_its_end(answer(visitor))
 
 
@@ -105,6 +110,10 @@ async def download(request: HttpRequest) -> HttpResponseBase:
     user = await guests.visitor(request, welcome=False)
     if user is None:
         return redirect_to_login(request.get_full_path())
+    try:
+        process_of(request).limits.command(user.pk)
+    except RateLimited as error:
+        return too_many(request, error)
     response = StreamingHttpResponse(_everything(process_of(request), user), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{FILE_NAME}"'
     return response

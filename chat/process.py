@@ -14,9 +14,7 @@ import os
 import random
 import signal
 import socket
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import IO, Any, Protocol
 from uuid import uuid4
@@ -27,16 +25,16 @@ from django.conf import settings
 from chat import conf
 from chat.announcement import Announcement
 from chat.database import in_database
-from chat.errors import RateLimited, RunError
+from chat.errors import RunError
 from chat.generation import ledger
 from chat.generation.sweep import Sweeper, remove_old
 from chat.generation.worker import Worker
 from chat.lanes import Lane
+from chat.limits import Limits
 from chat.live.hub import Hub
 from chat.providers import providers
 from chat.replication.announce import announce
 from chat.replication.attachment import Sources, compare
-from chat.replication.flow import Bucket
 from chat.runlog.base import RunLog
 from chat.runlog.memory import MemoryRunLog
 from chat.runlog.redis import RedisRunLog
@@ -117,12 +115,11 @@ class Process:
         self.providers = providers()
         self.rendering = Lane(RENDERERS)
         self.reading = Lane(READERS)
+        self.limits = Limits()
         self.sockets: set[Socket] = set()
         self.ending = False
         """Whether :meth:`stop` was called: no more sockets, please."""
         self.worker: Worker | None = None
-        self._buckets: dict[Any, Bucket] = {}
-        self._streams: Counter[Any] = Counter()
         self._housekeeping = (remove_old, *housekeeping)
         self._models: list[str] | None = None
         self._asked = 0.0
@@ -203,27 +200,6 @@ class Process:
         """Tell viewers and workers of a commit."""
         await announce(self.layer, self.log, announcement)
 
-    def limit(self, user_id: Any, commands: int = 1) -> None:
-        """Count an HTTP request of a user, or what commands it has: as many as a socket may send. Raises RateLimited,
-        and then none was counted."""
-        now = asyncio.get_running_loop().time()
-        bucket = self._buckets.setdefault(user_id, Bucket(conf.RATE, conf.BURST, conf.BURST, now))
-        if wait := bucket.take(now, commands):
-            raise RateLimited(retry_after=round(wait, 3))
-
-    @contextmanager
-    def stream(self, user_id: Any) -> Iterator[None]:
-        """Inside, a user has one more stream or long poll open here. Raises RateLimited at REJOIN_MAX_STREAMS."""
-        if self._streams[user_id] >= conf.MAX_STREAMS:
-            raise RateLimited("Too many streams are open. Close one first.", retry_after=TICK)
-        self._streams[user_id] += 1
-        try:
-            yield
-        finally:
-            self._streams[user_id] -= 1
-            if not self._streams[user_id]:
-                del self._streams[user_id]
-
     async def _tick(self) -> None:
         clock = asyncio.get_running_loop().time
         while True:
@@ -231,7 +207,7 @@ class Process:
             now = clock()
             for connection in list(self.sockets):
                 connection.tick(now)
-            self._buckets = {user: bucket for user, bucket in self._buckets.items() if not bucket.full(now)}
+            self.limits.forget()
 
     def _end_before(self, number: signal.Signals) -> None:
         """When this signal comes, stop first, and let the server's own handler have it then. One that is ignored, as

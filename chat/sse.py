@@ -54,7 +54,7 @@ async def events(scope: Any, receive: Receive, send: Send) -> None:
     request = ASGIRequest(scope, BytesIO())
     try:
         viewer, attach = await _admit(process, request, scope["url_route"]["kwargs"].get("thread"))
-        with process.stream(viewer):
+        with process.limits.stream(viewer):
             await _while_there(receive, EventStream(process, request, send).run(attach))
     except ChatError as error:
         if error.retryable and "text/event-stream" in request.headers.get("Accept", ""):
@@ -70,7 +70,7 @@ async def updates(scope: Any, receive: Receive, send: Send) -> None:
     try:
         viewer, attach = await _admit(process, request, scope["url_route"]["kwargs"].get("thread"))
         poll = LongPoll(process, _wait(request.GET.get("wait", "")))
-        with process.stream(viewer):
+        with process.limits.stream(viewer):
             body = await _while_there(receive, poll.run(attach))
         if body is None:  # the client has left
             return
@@ -93,7 +93,7 @@ async def _admit(process: Process, request: ASGIRequest, named: str | None) -> t
         raise BadMethod
     try:
         viewer = await identity.of_request(process.sources.database, request)
-        process.limit(viewer.pk)
+        process.limits.command(viewer.pk)
         cursor = Cursor.parse(request.headers.get("Last-Event-ID") or request.GET.get("cursor") or str(Cursor()))
         everything = _flag(request, "all")
         thread = _thread(named)

@@ -64,7 +64,7 @@ async def admit(request: HttpRequest) -> Viewer:
         refused = await process.sources.database(check_csrf, request)
         if refused is not None:
             raise Forbidden("The CSRF token is missing or wrong: send the cookie's value as X-CSRFToken.")
-    process.limit(viewer.pk)
+    process.limits.command(viewer.pk)
     return viewer
 
 

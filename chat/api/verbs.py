@@ -145,7 +145,7 @@ async def do_all(
     if len(given) > most:
         raise TooLarge("These are too many commands at once.", detail={"limit": most})
     process, user_id = process_of(request), viewer_of(request).pk
-    process.limit(user_id, len(given) - 1)  # the first is the request itself
+    process.limits.command(user_id, len(given) - 1)  # the first is the request itself
     return answer([await _reply(process, user_id, thread, value) for value in given])
 
 

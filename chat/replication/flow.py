@@ -67,26 +67,3 @@ class Flow:
     def given_up(self, now: float) -> bool:
         """Whether the pause has lasted too long."""
         return self.paused_at is not None and now - self.paused_at >= MAX_PAUSE
-
-
-@dataclass
-class Bucket:
-    """A token bucket: ``rate`` per second on average, ``burst`` at once."""
-
-    rate: float
-    burst: float
-    level: float
-    at: float
-
-    def take(self, now: float, count: int = 1) -> float:
-        """Take so many. Returns 0.0, or, having taken none, the seconds until there are as many."""
-        self.level = min(self.burst, self.level + (now - self.at) * self.rate)
-        self.at = now
-        if self.level >= count:
-            self.level -= count
-            return 0.0
-        return (count - self.level) / self.rate
-
-    def full(self, now: float) -> bool:
-        """Whether it is as good as a new one."""
-        return self.level + (now - self.at) * self.rate >= self.burst

@@ -18,7 +18,7 @@ VARIANTS = ("postgres+redis+uvicorn", "sqlite+embedded+daphne")
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
-    return share(request.param, webs=1 if "embedded" in request.param else 2, settings={"REJOIN_RATE": "1000"})
+    return share(request.param, webs=1 if "embedded" in request.param else 2)
 
 
 # ----------------------------------------------------------------------------------------------------- an idle device

@@ -27,7 +27,7 @@ FEW = 3
 
 @pytest.fixture(scope="module")
 def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
-    settings = {"REJOIN_SWEEP": "1", "REJOIN_RATE": "1000", "REJOIN_MAX_STREAMS": str(FEW)}
+    settings = {"REJOIN_SWEEP": "1", "REJOIN_MAX_STREAMS": str(FEW)}
     return share(request.param, settings=settings)
 
 

@@ -34,7 +34,7 @@ SEEDS = [int(seed) for seed in os.environ.get("REJOIN_SEEDS", "1 2").split()]
 CASES = [*(("postgres+redis+uvicorn", seed) for seed in SEEDS), ("sqlite+embedded+daphne", SEEDS[0])]
 STEPS = 45
 FINAL = ("completed", "stopped", "failed", "interrupted")
-SETTINGS = {**QUICK, "REJOIN_DRAIN": "0.5", "REJOIN_COMPARE": "1", "REJOIN_RATE": "1000"}
+SETTINGS = {**QUICK, "REJOIN_DRAIN": "0.5", "REJOIN_COMPARE": "1"}
 REFUSALS = {"conflict", "bad_request", "busy", "rate_limited"}
 """What a command may be answered that comes from a device which does not know what the others do."""
 

@@ -22,7 +22,7 @@ on_the_first_variant = pytest.mark.parametrize("shared", VARIANTS[:1], indirect=
 @pytest.fixture(scope="module")
 def shared(request: pytest.FixtureRequest, share: Share) -> Stack:
     webs = 1 if "embedded" in request.param else 2
-    return share(request.param, webs=webs, workers=2, settings={"REJOIN_RATE": "1000"})
+    return share(request.param, webs=webs, workers=2)
 
 
 @on_the_first_variant

@@ -44,8 +44,10 @@ PRODUCTION = {
     "DJANGO_HTTPS": "0",
     "DJANGO_SETTINGS_MODULE": "chatproject.settings",
     "REJOIN_GUESTS": "1",
+    "REJOIN_RATE": "1000",
+    "REJOIN_MAX_SOCKETS": "1000",
 }
-"""As somebody's deployment would be, but for HTTPS."""
+"""As somebody's deployment would be, but for HTTPS, and for what one user or address may do: here it is all of them."""
 SIGN_IN = """
 import json
 from importlib import import_module

@@ -211,8 +211,9 @@ async def test_no_frame_harms_the_socket_that_sent_it(socket: Socket, owned: Cha
 # ---------------------------------------------------------------------------------------------------------- too fast
 
 
-async def test_a_flood_is_refused_and_then_closed(socket: Socket, settings: Any, opens: Opens, owned: Chat) -> None:
+async def test_a_flood_is_refused_and_then_closed(settings: Any, opens: Opens, owned: Chat) -> None:
     settings.REJOIN_BURST, settings.REJOIN_RATE = 5, 0.001
+    other = await opens(await in_database(make_user))
     flooding = await opens(owned.owner)
     for _ in range(5 + 2 * 5 + 1):
         await flooding.command("search", query="x")
@@ -223,7 +224,26 @@ async def test_a_flood_is_refused_and_then_closed(socket: Socket, settings: Any,
     assert {event["code"] for event in errors} == {"rate_limited"}
     assert all(event["retry_after"] > 0 and event["id"] for event in errors)
     assert events[-1]["code"] == CLOSE_TOO_FAST
-    assert await socket.do("search", query="x")
+    assert "items" in await other.do("search", query="x")
+
+
+async def test_who_opens_more_sockets_may_send_no_more_commands(settings: Any, opens: Opens, owned: Chat) -> None:
+    settings.REJOIN_BURST, settings.REJOIN_RATE = 5, 0.001
+    sockets = [await opens(owned.owner) for _ in range(4)]
+    answers = [await socket.do("search", query="x") for socket in sockets for _ in range(2)]
+    assert ["items" in answer for answer in answers] == [True] * 5 + [False] * 3
+    assert {answer["code"] for answer in answers[5:]} == {"rate_limited"}
+
+
+async def test_a_user_has_only_so_many_sockets_and_others_have_theirs(
+    settings: Any, opens: Opens, owned: Chat, process: Process
+) -> None:
+    settings.REJOIN_MAX_SOCKETS = 2
+    first, _ = [await opens(owned.owner) for _ in range(2)]
+    assert await Socket(process, first.cookie).refused() == CLOSE_TOO_FAST
+    await opens(await in_database(make_user))
+    await first.wire.disconnect()
+    await opens(owned.owner)
 
 
 async def test_a_flood_of_acks_is_one_too(settings: Any, opens: Opens, owned: Chat) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat.buckets import Bucket
 from chat.protocol import HEARTBEAT_BYTES, HEARTBEAT_SILENCE, MAX_PAUSE, MAX_UNANSWERED
-from chat.replication.flow import Bucket, Flow
+from chat.replication.flow import Flow
 
 
 def new(seed: int = 0, *, at: float = 0.0) -> Flow:

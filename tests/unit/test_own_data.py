@@ -19,6 +19,7 @@ from chat.announcement import Announcement
 from chat.database import in_database
 from chat.guests import make_guest
 from chat.lanes import Lane
+from chat.limits import Limits
 from chat.models import ApiToken, Command, Guest, Inbox, Message, Run, Thread
 from chat.protocol import start, text
 from chat.replication.attachment import Sources
@@ -39,12 +40,13 @@ class Browser(AsyncClient):
         super().__init__(enforce_csrf_checks=True)
         self.log = MemoryRunLog()
         self.announced: list[Announcement] = []
+        self.limits = Limits()
         if user is not None:
             async_to_sync(self.aforce_login)(user)
 
     def _base_scope(self, **request: Any) -> dict[str, Any]:
         sources = Sources(in_database, self.log, None, random.Random())  # type: ignore[arg-type]
-        process = SimpleNamespace(sources=sources, announce=self._announce, reading=Lane(1))
+        process = SimpleNamespace(sources=sources, announce=self._announce, reading=Lane(1), limits=self.limits)
         return {**super()._base_scope(**request), "rejoin": process}
 
     async def _announce(self, announcement: Announcement) -> None:
@@ -134,6 +136,16 @@ def test_a_download_has_what_is_being_said(ann: User) -> None:
     async_to_sync(say)()
     [thread] = browser.download()["threads"]
     assert [row["text"] for row in thread["messages"]] == ["hello", "so far"]
+
+
+def test_downloads_and_guesses_of_a_password_count_as_what_a_user_asks_for(ann: User, settings: Any) -> None:
+    settings.REJOIN_BURST, settings.REJOIN_RATE = 2, 0.001
+    browser = Browser(ann)
+    browser.download()
+    assert "This is not your password." in browser.submit(proof="a guess").text
+    for refused in (browser.submit(proof=PASSWORD), browser.look(DOWNLOAD)):
+        assert refused.status_code == 429 and int(refused["Retry-After"]) > 900
+    assert User.objects.filter(pk=ann.pk).exists()
 
 
 def test_a_download_travels_as_it_is_for_browsers_unpack_only_its_first_piece(ann: User) -> None:

@@ -18,6 +18,7 @@ from django.contrib.sessions.models import Session
 from django.db import OperationalError
 
 from chat import database, frames, sse, tokens
+from chat.limits import Limits
 from chat.process import Process
 from chat.protocol import HEARTBEAT_SILENCE, MAX_FRAME, MAX_RESPONSE, MAX_STREAM, MAX_WAIT, WINDOW, text
 from chat.replication import batches, catchup
@@ -56,7 +57,7 @@ async def asks(process: Process, owned: Chat) -> AsyncIterator[Asks]:
         await asyncio.wait({exchange.task})
     assert not process.sockets
     assert not process.hub._listeners
-    assert not process._streams
+    assert not process.limits._open
 
 
 async def told(process: Process, function: Callable[..., Any], *args: Any, **fields: Any) -> None:
@@ -267,7 +268,7 @@ async def test_wherever_responses_end_or_break_the_transcript_is_the_same(
     for module in (batches, catchup):
         monkeypatch.setattr(module, "FRAME_ROOM", room)
     monkeypatch.setattr(catchup, "PAGE_SIZE", rng.choice((1, 2000, 50_000)))
-    monkeypatch.setattr(Process, "limit", lambda self, user: None)
+    monkeypatch.setattr(Limits, "command", lambda self, user: None)
     path, replica, responses = f"/api/threads/{story.chat.id}/{how}", Replica(), 0
 
     async def come_back(broken: bool) -> bool:
