@@ -226,3 +226,13 @@ async def test_nginx_keeps_back_no_part_of_a_stream_even_where_it_could(
         await client.do("update", thread=thread, title="A few words")
         await source.wait_until(lambda: source.held.row["title"] == "A few words", "the title")
         assert source.responses == 1, "it came while the response was open"
+
+
+@pytest.mark.parametrize("shared", [WHOLE], indirect=True)
+async def test_nginx_counts_who_guesses_at_passwords_and_nobody_else(stack: Stack, behind: Callable[..., str]) -> None:
+    url = behind()
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
+        guesses: list[Any] = await asyncio.gather(*(http.post(f"{url}/login/") for _ in range(80)))
+        assert {one.status_code for one in guesses} == {403, 429}, "some had no CSRF token, some did not get that far"
+        pages: list[Any] = await asyncio.gather(*(http.get(f"{url}/login/") for _ in range(40)))
+        assert {one.status_code for one in pages} == {200}
