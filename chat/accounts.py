@@ -10,9 +10,10 @@ from django import forms
 from django.conf import settings
 from django.contrib.auth import get_user_model, login
 from django.contrib.auth.forms import UserCreationForm, UsernameField
-from django.contrib.auth.views import LoginView, LogoutView, redirect_to_login
+from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView, redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
@@ -126,6 +127,13 @@ class Account(OwnAccount, FormView):  # type: ignore[type-arg]
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
         return super().get_context_data(**context, tokens=tokens.of_user(self.request.user.pk))
+
+
+class ChangePassword(OwnAccount, PasswordChangeView):
+    """Django's own, in the page's style. This session goes on, and all others of the account end."""
+
+    template_name = "registration/password.html"
+    success_url = reverse_lazy("account", query={"password": "changed"})
 
 
 class RevokeToken(OwnAccount):

@@ -39,7 +39,7 @@ MOST_COLOURED = 50_000
 """Characters of code that are coloured in one answer."""
 MOST_KEPT = 256 * 1024
 """Bytes of the longest HTML that is kept."""
-VERSION = 2
+VERSION = 3
 """Raised when the same text would give other HTML than before."""
 
 
@@ -153,12 +153,12 @@ def _guard_inline(tokens: Sequence[Token]) -> list[Token]:
         elif token.type == "link_close":
             links -= 1
         elif token.type == "image":
-            source = token.attrGet("src")
-            text = Token("text", "", 0, content=token.content or str(source))
-            if links > 0:
+            source = str(token.attrGet("src") or "")
+            text = Token("text", "", 0, content=token.content or source)
+            if links > 0 or not source:
                 guarded.append(text)
                 continue
-            opening = Token("link_open", "a", 1, attrs={"href": source or ""})
+            opening = Token("link_open", "a", 1, attrs={"href": source})
             _leave(opening)
             guarded += [opening, text, Token("link_close", "a", -1)]
             continue

@@ -17,6 +17,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.html import escape
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
@@ -53,7 +54,7 @@ class DeleteForm(forms.Form):
                 widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
             )
         else:
-            confirm = _("Write %(name)s to confirm.") % {"name": user.get_username()}
+            confirm = _("Write %(name)s to confirm.") % {"name": escape(user.get_username())}
             field = forms.CharField(label=_("Your user name"), help_text=confirm)
         self.fields["proof"] = field
 

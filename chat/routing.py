@@ -52,7 +52,10 @@ def home() -> str:
     return reverse("chat").removeprefix(get_script_prefix())
 
 
-routes: list[Any] = [path(f"{home()}ws/chat/", ChatConsumer.as_asgi())]  # type: ignore[arg-type]
+routes: list[Any] = [
+    path(f"{home()}ws/chat/", ChatConsumer.as_asgi()),  # type: ignore[arg-type]
+    re_path("", WebsocketDenier.as_asgi()),  # type: ignore[arg-type]  # elsewhere, where Channels itself ends in an error
+]
 websockets = SameOrigin(CookieMiddleware(URLRouter(routes)))
 
 

@@ -14,6 +14,7 @@ urlpatterns = [
     path("logout/", accounts.SignOut.as_view(), name="logout"),
     path("signup/", accounts.SignUp.as_view(), name="signup"),
     path("account/", accounts.Account.as_view(), name="account"),
+    path("account/password/", accounts.ChangePassword.as_view(), name="change-password"),
     path("account/tokens/<uuid:token_id>/revoke/", accounts.RevokeToken.as_view(), name="revoke-token"),
     path("account/data/", own_data.page, name="data"),
     path("account/data/download/", own_data.download, name="download"),

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
+from django.views.defaults import server_error
 
 from chat import tokens
 from chat.guests import make_guest
@@ -42,13 +43,17 @@ def guest() -> Client:
     return client
 
 
+def csrf(browser: Client) -> dict[str, str]:
+    """What the forms of the account's page carry."""
+    found = re.search(r'name="(csrfmiddlewaretoken)" value="([^"]+)"', browser.get("/account/").content.decode())
+    assert found is not None
+    return {found[1]: found[2]}
+
+
 def submit(browser: Client, form: str = "/account/", **fields: object) -> Any:
     """Fill in a form of the account's page, as a browser without JavaScript."""
-    page = browser.get("/account/").content.decode()
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
-    assert found is not None
-    assert form == "/account/" or f'action="{form}"' in page
-    return browser.post(form, {"csrfmiddlewaretoken": found[1], **fields})
+    assert form == "/account/" or f'action="{form}"' in browser.get("/account/").content.decode()
+    return browser.post(form, {**csrf(browser), **fields})
 
 
 def made(response: Any) -> str:
@@ -91,6 +96,37 @@ def test_who_signs_out_takes_leave_of_every_page_that_the_browser_keeps(browser:
 
 def test_a_guest_is_told_that_chats_do_not_come_along(guest: Client) -> None:
     assert "do not come along" in guest.get("/login/").content.decode()
+
+
+def test_a_changed_password_keeps_who_changed_it_and_sends_other_devices_to_sign_in(browser: Client, ann: User) -> None:
+    other = Client()
+    other.force_login(ann)
+    new = "another long enough one"
+    assert 'href="/account/password/"' in browser.get("/account/").content.decode()
+    given = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    wrong = browser.post("/account/password/", {**given, "old_password": new, **csrf(browser)})
+    assert 'role="alert"' in wrong.content.decode()
+    right = browser.post("/account/password/", {**given, **csrf(browser)})
+    assert "Your password is changed." in browser.get(right["Location"]).content.decode()
+    assert other.get("/account/").status_code == 302
+    assert Client().login(username="ann", password=new)
+
+
+def test_a_password_like_the_name_is_refused(settings: Any) -> None:
+    settings.REJOIN_SIGNUP = True
+    given = {"username": "margaret-hamilton", "password1": "margaret.hamilton", "password2": "margaret.hamilton"}
+    assert "too similar" in Client().post("/signup/", given).content.decode()
+
+
+def test_a_form_without_its_csrf_token_is_refused_in_words(browser: Client) -> None:
+    response = browser.post("/account/", {"name": "backup", "days": "30"})
+    assert response.status_code == 403
+    assert "out of date" in response.content.decode() and "Content-Security-Policy" in response
+
+
+def test_a_fault_of_the_server_is_told_on_a_page_that_needs_nothing() -> None:
+    response = server_error(RequestFactory().get("/"))
+    assert response.status_code == 500 and "what was said is kept" in response.content.decode()
 
 
 # --------------------------------------------------------------------------------------------------------- API tokens

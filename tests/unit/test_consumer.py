@@ -73,6 +73,12 @@ async def test_a_page_from_elsewhere_can_not_use_the_visitors_session(
     assert not process.sockets
 
 
+async def test_there_is_no_socket_at_any_other_address(process: Process, owned: Chat) -> None:
+    socket = Socket(process, await sync_to_async(sign_in)(owned.owner))
+    socket.wire.scope["path"] = "/ws/chats/"
+    assert await socket.refused() == 403
+
+
 async def test_a_client_of_another_protocol_is_closed(process: Process, owned: Chat) -> None:
     socket = Socket(process, await sync_to_async(sign_in)(owned.owner))
     socket.wire.scope["subprotocols"] = ["rejoin.v9"]

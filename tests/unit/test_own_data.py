@@ -234,6 +234,14 @@ def test_who_has_no_password_writes_their_name(ann: User) -> None:
     assert left_of(ann.pk) == 0
 
 
+def test_a_name_that_looks_like_html_is_a_name() -> None:
+    user = User(username="<b onclick=x>")
+    user.set_unusable_password()
+    user.save()
+    shown = Browser(user).look().text
+    assert "Write &lt;b onclick=x&gt; to confirm" in shown and "<b onclick" not in shown
+
+
 def test_a_guest_needs_no_more_than_the_button(bob: Chat) -> None:
     guest: Any = make_guest()
     Chat(guest).turn()

@@ -107,7 +107,7 @@ function guardInline(tokens, Token) {
     } else if (token.type === "image") {
       const text = new Token("text", "", 0);
       text.content = token.content || token.attrGet("src");
-      if (links > 0) return [text];
+      if (links > 0 || !token.attrGet("src")) return [text];
       const open = new Token("link_open", "a", 1);
       open.attrSet("href", token.attrGet("src"));
       leave(open);
