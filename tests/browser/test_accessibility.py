@@ -471,6 +471,29 @@ def test_right_to_left_words_stand_as_they_are_read(site: Site, reader: Reader) 
     expect(reader.messages.first.get_by_role("button", name="Edit")).to_be_attached()
 
 
+# ------------------------------------------------------------------------------------------ colours that one has chosen
+
+
+def test_where_the_system_gives_the_colours_what_is_only_a_shape_is_seen_too(
+    site: Site, new_reader: Callable[..., Reader]
+) -> None:
+    reader = new_reader(forced_colors="active").open()
+    reader.say(ask(text="One word", gate="next", after=1))
+    expect(reader.answer).to_contain_text("One")
+    for shape, part in (("#connection", "::before"), ("[data-growing]", "::after"), (".item .mark", None)):
+        seen = reader.page.locator(shape).first.evaluate(
+            """(node, part) => {
+              const { backgroundColor, borderTopColor } = getComputedStyle(node, part);
+              const ground = getComputedStyle(document.body).backgroundColor;
+              return [backgroundColor, borderTopColor].some((it) => it !== ground && it !== "rgba(0, 0, 0, 0)");
+            }""",
+            part,
+        )
+        assert seen, shape
+    site.model.open_gate("next")
+    reader.is_at_rest()
+
+
 # ------------------------------------------------------------------------------------------------------- reduced motion
 
 WATCH = """(node) => {

@@ -59,6 +59,13 @@ def test_who_tries_again_goes_on_in_the_box_to_write_in(site: Site, reader: Read
     expect(reader.composer).to_be_focused()
 
 
+def test_what_did_not_work_in_one_chat_is_not_complained_of_in_another(site: Site, reader: Reader) -> None:
+    banner = refused_for_now(site, reader)
+    reader.page.get_by_role("link", name="New chat").first.click()
+    expect(banner).to_be_hidden()
+    site.model.open_gate("go")
+
+
 @BOTH_WAYS
 def test_who_takes_something_back_goes_on_in_the_box_to_write_in(site: Site, reader: Reader, way: str) -> None:
     reader.may_undo_for_long().open()

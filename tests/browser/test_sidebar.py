@@ -155,6 +155,9 @@ def test_archived_chats_leave_the_list_and_come_back_on_both_devices(
     for device in (three, other):
         device.page.get_by_role("button", name="Archived chats").click()
         shows(device, "chat 1")
+    other.page.get_by_role("link", name="New chat").click()
+    shows(other, "chat 2", "chat 0")
+    other.page.get_by_role("button", name="Archived chats").click()
     choose(other, "chat 1", "Bring back")
     for device in (three, other):
         expect(device.page.get_by_text("Nothing is archived.")).to_be_visible()
@@ -371,7 +374,16 @@ def test_on_a_phone_all_that_is_touched_is_large_enough(site: Site, new_reader: 
     assert [html for html, box in sizes if box is None or box["height"] < 40 or box["width"] < 40] == []
     phone.page.get_by_role("menuitem", name="Delete").tap()
     shows(phone, "chat 2", "chat 0")
+    phone.page.get_by_role("link", name="Close the list of chats").tap()
+    undo, box = (phone.page.locator(name).bounding_box() for name in (".toast", ".composer"))
+    assert undo and box and undo["y"] + undo["height"] < box["y"], "it covers nothing that one writes in"
+    written_in = phone.page.locator("input, select, textarea")
+    small = [
+        one for one in written_in.all() if float(one.evaluate("n => parseFloat(getComputedStyle(n).fontSize)")) < 16
+    ]
+    assert written_in.count() > 2 and small == [], "or the browser would enlarge the page"
     phone.page.get_by_role("button", name="Undo").tap()
+    phone.page.get_by_role("link", name="Open the list").tap()
     shows(phone, "chat 2", "chat 1", "chat 0")
 
 

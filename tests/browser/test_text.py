@@ -179,6 +179,15 @@ def test_code_is_copied_by_its_button_also_from_the_keyboard(site: Site, reader:
     expect(button).to_be_focused()
 
 
+def test_who_selects_an_answer_has_what_it_says_and_no_words_of_the_page(site: Site, reader: Reader) -> None:
+    reader.say(ask(text=MIXED))
+    reader.sees(MIXED)
+    is_settled(site, reader)
+    reader.answer.evaluate("node => getSelection().selectAllChildren(node)")
+    selected = reader.page.evaluate("String(getSelection())")
+    assert "one" in selected and "Copy" not in selected and "python" not in selected.splitlines()
+
+
 def test_what_is_selected_stays_selected_while_the_answer_goes_on(site: Site, reader: Reader) -> None:
     reader.say(ask(text=MIXED, gate="half", after=len(PROSE) // 4 + 1))
     reader.sees(MIXED[: (len(PROSE) // 4 + 1) * 4])

@@ -211,6 +211,7 @@ function show(thread) {
   conversation.transcript = current;
   composer.open(thread ?? "new");
   sidebar.current = thread;
+  status.leave();
   news.show(current, { begins: client.outbox.awaits("create", thread) });
   view.show(current);
   for (const link of node("options").querySelectorAll("a")) {
@@ -242,6 +243,7 @@ document.addEventListener("click", (event) => {
   if (link === null) return;
   if (link.closest("#items, #found, .new-chat, .brand, #gone")) {
     event.preventDefault();
+    if (link.matches(".new-chat")) sidebar.show(false);
     go(threadOf(link.pathname));
   } else if (link.matches(".open-sidebar, .close-sidebar, .backdrop")) {
     event.preventDefault();

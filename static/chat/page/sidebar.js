@@ -55,7 +55,7 @@ export class Sidebar {
       else return;
       event.preventDefault();
     });
-    nodes.archived.addEventListener("click", () => this.#show(!this.#archived));
+    nodes.archived.addEventListener("click", () => this.show(!this.#archived));
     nodes.older.addEventListener("click", () => this.#bring());
     // Of several entries that a slow page gets at once, the last one is true.
     this.#near = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.#bring(), {
@@ -155,7 +155,7 @@ export class Sidebar {
   }
 
   /** Show the archived chats, or the others. */
-  #show(archived) {
+  show(archived) {
     this.search.leave();
     this.#archived = archived;
     const button = this.#nodes.archived;

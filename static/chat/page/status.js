@@ -71,6 +71,11 @@ export class Status {
     if (again === null) this.#fading = setTimeout(() => (banner.hidden = true), COMPLAINT);
   }
 
+  /** Another chat is shown: what did not work in the one before is left there. */
+  leave() {
+    if (this.#client.connection.state.name !== "refused") this.#nodes.banner.hidden = true;
+  }
+
   /** Tell it to who does not see it. */
   announce(words) {
     this.#nodes.announcer.textContent = words;
