@@ -118,7 +118,7 @@ class ChatConsumer(AsyncConsumer):
             await self._close(CLOSE_TOO_FAST)
             return
         self.user_id = viewer.pk
-        self.process.sockets.add(self)
+        self.process.connections.add(self)
         self._put(frames.encode(await commands.welcome(self.process, viewer)))
 
     # frames in -------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ class ChatConsumer(AsyncConsumer):
 
     async def _end(self) -> None:
         self._closed = True
-        self.process.sockets.discard(self)
+        self.process.connections.discard(self)
         self._place.close()
         for task in (self._working, self._sending):
             if task is not None:

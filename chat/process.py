@@ -1,7 +1,7 @@
-"""What one server process has: run log, channel layer, hub, its open sockets, and in the embedded default the worker.
+"""What one server process has: run log, channel layer, hub, open connections, and in the embedded default the worker.
 
 Started by the application's first call (daphne has no lifespan), ended by SIGTERM or SIGINT before the server sees
-it: sockets are told to come back at once, and an embedded worker settles its runs.
+it: these are told to come back at once, and an embedded worker settles its runs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 EMBEDDED = "embedded:"
 """What an embedded worker's name begins with."""
 TICK = 1.0
-"""Seconds between two looks at the silence of sockets."""
+"""Seconds between two looks at the silence of connections."""
 RENDERERS = 2
 """Pages whose answers become HTML at once. It takes the processor, of which a process has one core."""
 READERS = 3
@@ -56,8 +56,8 @@ MODELS_PATIENCE = 2.0
 """Seconds that the first who asks waits for the list."""
 
 
-class Socket(Protocol):
-    """An open connection of this process."""
+class Connection(Protocol):
+    """A client's to this process, while it is open: a socket, a stream or a long poll."""
 
     def tick(self, now: float) -> None:
         """Called about once a second."""
@@ -116,9 +116,9 @@ class Process:
         self.rendering = Lane(RENDERERS)
         self.reading = Lane(READERS)
         self.limits = Limits()
-        self.sockets: set[Socket] = set()
+        self.connections: set[Connection] = set()
         self.ending = False
-        """Whether :meth:`stop` was called: no more sockets, please."""
+        """Whether :meth:`stop` was called: no more connections, please."""
         self.worker: Worker | None = None
         self._housekeeping = (remove_old, *housekeeping)
         self._models: list[str] | None = None
@@ -128,7 +128,7 @@ class Process:
         self._ending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to sweep, to watch the sockets, and, in the embedded default, to work."""
+        """Begin to sweep, to watch the connections, and, in the embedded default, to work."""
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         if conf.embedded():
             await in_database(ledger.orphan, f"{EMBEDDED}{socket.gethostname()}:")
@@ -145,11 +145,11 @@ class Process:
         log.info("action=process_started name=%s embedded=%s", name, conf.embedded())
 
     async def stop(self) -> None:
-        """Tell the sockets to come back, settle the embedded worker's runs, end all tasks. The first call counts."""
+        """Tell clients to come back, settle the embedded worker's runs, end all tasks. The first call counts."""
         if self.ending:
             return
         self.ending = True
-        await asyncio.gather(*(socket.restart() for socket in list(self.sockets)), return_exceptions=True)
+        await asyncio.gather(*(one.restart() for one in list(self.connections)), return_exceptions=True)
         if self.worker is not None:
             await self.worker.drain(0)
         tasks, self._tasks = self._tasks, []
@@ -205,7 +205,7 @@ class Process:
         while True:
             await asyncio.sleep(TICK)
             now = clock()
-            for connection in list(self.sockets):
+            for connection in list(self.connections):
                 connection.tick(now)
             self.limits.forget()
 

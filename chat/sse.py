@@ -185,13 +185,13 @@ class Response:
             raise Internal("The server restarts.", retry_after=RETRY)
         self.attachment = attach(self._take)
         self.cursor = str(self.attachment.subscription.cursor)
-        self.process.sockets.add(self)
+        self.process.connections.add(self)
         try:
             self.attachment.start()
             return await self.answer()
         finally:
             self.done.set()
-            self.process.sockets.discard(self)
+            self.process.connections.discard(self)
             await self.attachment.close()
 
     async def answer(self) -> Any:

@@ -33,7 +33,9 @@ def test_who_jumps_to_the_latest_message_goes_on_in_the_box_to_write_in(site: Si
     reader.say(ask(text="".join(f"line {number}\n\n" for number in range(200))))
     reader.is_at_rest()
     reader.answer.hover()
+    reader.page.evaluate("addEventListener('scrollend', () => { window.rests = true; }, { capture: true, once: true })")
     reader.page.mouse.wheel(0, -900)
+    reader.page.wait_for_function("window.rests")  # a wheel's scrolling glides on for a while
     jump = reader.page.get_by_role("button", name="Jump to the latest")
     press(jump, way)
     expect(jump).to_be_hidden()

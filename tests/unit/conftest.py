@@ -108,7 +108,7 @@ async def process(sqlite: None, monkeypatch: pytest.MonkeyPatch, settings: Any) 
     monkeypatch.setattr(channel_layers, "backends", {})
     process = Process()
     yield process
-    for socket in list(process.sockets):
+    for socket in list(process.connections):
         await socket.restart()
     await process.hub.close()
 

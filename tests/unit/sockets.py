@@ -103,7 +103,7 @@ class Socket:
 
     def tick(self, seconds: float) -> None:
         """So much time has passed."""
-        for socket in list(self.process.sockets):
+        for socket in list(self.process.connections):
             socket.tick(asyncio.get_running_loop().time() + seconds)
 
 

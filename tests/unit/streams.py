@@ -103,7 +103,7 @@ class Exchange:
 
     def tick(self, seconds: float) -> None:
         """So much time has passed."""
-        for connection in list(self.process.sockets):
+        for connection in list(self.process.connections):
             connection.tick(asyncio.get_running_loop().time() + seconds)
 
     def _parse(self) -> None:

@@ -55,7 +55,7 @@ async def test_a_guest_is_welcome_and_told_so(opens: Opens, process: Process) ->
 @pytest.mark.parametrize("cookie", ["", "x", "a-session-that-is-not-there"])
 async def test_who_is_not_signed_in_is_closed_4401(process: Process, cookie: str) -> None:
     assert await Socket(process, cookie).refused() == CLOSE_SIGN_IN
-    assert not process.sockets
+    assert not process.connections
 
 
 async def test_who_may_not_sign_in_any_more_is_closed_4401(process: Process, owned: Chat) -> None:
@@ -70,7 +70,7 @@ async def test_a_page_from_elsewhere_can_not_use_the_visitors_session(
 ) -> None:
     socket = Socket(process, await sync_to_async(sign_in)(owned.owner), origin=origin)
     assert await socket.refused() == 403
-    assert not process.sockets
+    assert not process.connections
 
 
 async def test_there_is_no_socket_at_any_other_address(process: Process, owned: Chat) -> None:
@@ -96,7 +96,7 @@ async def test_the_session_is_looked_at_again_while_the_socket_is_open(socket: S
 
 
 async def test_a_server_that_ends_says_come_back(socket: Socket, process: Process) -> None:
-    for one in list(process.sockets):
+    for one in list(process.connections):
         await one.restart()
     assert (await socket.next())["code"] == CLOSE_RESTARTING
 

@@ -66,7 +66,7 @@ async def test_who_answers_no_heartbeat_is_paused_and_goes_on_where_it_was(
 ) -> None:
     replica = await attached(socket, owned)
     await spoken(owned, process, 60)
-    [consumer] = process.sockets
+    [consumer] = process.connections
     await until(lambda: consumer._flow.paused and not consumer._out)  # type: ignore[attr-defined]
     events: list[dict[str, Any]] = []
     while not await socket.silent():
@@ -157,16 +157,16 @@ async def test_a_socket_that_takes_nothing_any_more_is_given_up_with_all_it_had(
     serving = asyncio.create_task(websockets(scope, incoming.get, send))
     attach = {"type": "attach", "id": str(uuid4()), "thread": str(owned.id)}
     incoming.put_nowait({"type": "websocket.connect"})
-    await until(lambda: process.sockets)
+    await until(lambda: process.connections)
     incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(attach)})
     await stuck.wait()
-    [consumer] = process.sockets
+    [consumer] = process.connections
     now = asyncio.get_running_loop().time()
     consumer.tick(now + SEND_PATIENCE - 1)
     assert not await still(serving)
     consumer.tick(now + SEND_PATIENCE + 1)
     await serving
-    assert not process.sockets
+    assert not process.connections
     assert not process.hub._listeners
 
 
@@ -181,7 +181,7 @@ async def test_a_socket_that_left_leaves_nothing_behind(opens: Opens, process: P
     socket = await opens(owned.owner)
     await attached(socket, owned)
     await socket.wire.disconnect()
-    await until(lambda: not process.sockets)
+    await until(lambda: not process.connections)
     assert not process.hub._listeners
 
 

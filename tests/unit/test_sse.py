@@ -55,7 +55,7 @@ async def asks(process: Process, owned: Chat) -> AsyncIterator[Asks]:
     for exchange in asked:
         exchange.leave()
         await asyncio.wait({exchange.task})
-    assert not process.sockets
+    assert not process.connections
     assert not process.hub._listeners
     assert not process.limits._open
 
@@ -67,7 +67,7 @@ async def told(process: Process, function: Callable[..., Any], *args: Any, **fie
 
 async def waiting(process: Process) -> None:
     """Returns when those who follow have all that is there."""
-    await until(lambda: process.sockets and all(one.attachment._told for one in process.sockets))  # type: ignore[attr-defined]
+    await until(lambda: process.connections and all(one.attachment._told for one in process.connections))  # type: ignore[attr-defined]
 
 
 async def all_of(exchange: Exchange, how: str) -> list[dict[str, Any]]:
@@ -353,7 +353,7 @@ async def test_who_takes_nothing_in_costs_one_response_and_no_more(asks: Asks, o
     stream = await asks(EVENTS)
     await stream.until("caught_up")
     stream.reads.clear()
-    [response] = process.sockets
+    [response] = process.connections
     assert isinstance(response, sse.EventStream)
     await spoken(owned, process, 100)
     await until(lambda: response.full)
@@ -372,7 +372,7 @@ async def test_who_takes_nothing_in_for_long_is_given_up(asks: Asks, owned: Chat
     await stream.until("caught_up")
     stream.reads.clear()
     await told(process, owned.do, "update", title="never read")
-    await until(lambda: next(iter(process.sockets))._blocked_since is not None)  # type: ignore[attr-defined]
+    await until(lambda: next(iter(process.connections))._blocked_since is not None)  # type: ignore[attr-defined]
     stream.tick(sse.SEND_PATIENCE - 1)
     assert stream.open
     stream.tick(sse.SEND_PATIENCE)
@@ -386,9 +386,9 @@ async def test_a_server_that_ends_lets_its_followers_go_at_once(asks: Asks, proc
     follower = await asks(how, cursor=cursor)
     await waiting(process)
     process.ending = True
-    for one in list(process.sockets):
+    for one in list(process.connections):
         await one.restart()
-    assert not process.sockets
+    assert not process.connections
     if how == EVENTS:
         assert [event["type"] for event in await follower.rest()] == ["change", "caught_up"]
         assert follower.whole
@@ -588,7 +588,7 @@ async def test_a_user_has_only_so_many_streams_open_and_others_have_theirs(
 ) -> None:
     settings.REJOIN_MAX_STREAMS = 2
     following = [await asks(EVENTS), await asks(UPDATES, cursor="1")]
-    await until(lambda: len(following[0].process.sockets) == 2)
+    await until(lambda: len(following[0].process.connections) == 2)
     refused = await asks(how)
     assert (await refused.json())["code"] == "rate_limited"
     other = await asks(how, inbox=True, user=await in_database(make_user))

@@ -255,7 +255,7 @@ async def test_an_open_socket_stays_open_while_its_token_stands(process: Process
     socket = Socket(process, cookie, authorization=f"Bearer {token}", origin="")
     await socket.open()
     await in_database(lambda: Session.objects.all().delete())
-    [watching] = process.sockets
+    [watching] = process.connections
     await watching._check_session()  # type: ignore[attr-defined]
     assert (await socket.do("update", thread=owned.id, title="here"))["version"] == 2
     await socket.wire.disconnect()
