@@ -43,3 +43,8 @@ async def test_files_are_served_to_who_asks_from_the_event_loop(async_client: As
     assert known.status_code == 304
     assert (await async_client.get("/static/chat/nothing.js")).status_code == 404
     assert (await async_client.get("/healthz")).status_code == 200
+
+
+def test_a_page_that_names_no_icon_gets_the_chats(client: Client) -> None:
+    response = client.get("/favicon.ico", follow=True)
+    assert (response["Content-Type"], response.getvalue()[:4]) == ("image/svg+xml", b"<svg")
