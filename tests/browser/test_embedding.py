@@ -16,14 +16,19 @@ from tests.servers.proxy import Proxy
 HOME = "/help/"
 
 
-@pytest.fixture
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """In place of the deployment that other modules look at."""
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     project = Project(tmp_path_factory.mktemp("project"), {"REJOIN_GUESTS": "1"})
-    show_on_failure(request, project)
     project.set_up()
     with project:
         yield project
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, served: Project) -> Project:
+    """In place of the deployment that other modules look at."""
+    show_on_failure(request, served)
+    return served
 
 
 def test_a_guest_chats_below_a_prefix_and_finds_the_chat_again(
