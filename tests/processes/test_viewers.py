@@ -232,7 +232,7 @@ async def test_a_client_that_stops_reading_holds_up_nobody_and_then_gets_the_res
         slow.stop_reading()
         stack.model.open_gate("slow")
         await check_answer(client, question)
-        assert slow.counts.bytes - before < 100_000, "it did not read"
+        assert slow.counts.bytes - before < 500_000, "it did not read, but for what was there already"
         assert slow.counts.connections == 1
         slow.go_on_reading()
         await check_answer(slow, question)
