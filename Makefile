@@ -6,9 +6,8 @@ PORT = 8000
 
 BIN = .venv/bin
 SETUP = @sh tools/python tools/setup.py
-# A file's tests in one process, in the order of the files: the longest come early. They wait as much as they work, so three
-# processes keep two cores busy.
-SPREAD = -n 3 --dist loadfile --no-loadscope-reorder
+# A file's tests in one process, in the order of the files: the longest come early.
+SPREAD = -n 2 --dist loadfile --no-loadscope-reorder
 # What only loads the project's code gets a throwaway key and database.
 CHECK = DJANGO_SECRET_KEY=check REJOIN_DATABASE_URL=sqlite:///:memory:
 
