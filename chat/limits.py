@@ -1,19 +1,18 @@
-"""How much of a web process one user, or one stranger, may have. Each process has one (chat/process.py), and the edges
-ask it.
+"""How much of a web process one user may have. Each process has one (chat/process.py), and the edges ask it.
 
 It counts by itself: behind two processes a user has twice as much.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-from time import monotonic
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from chat import conf
-from chat.buckets import Buckets
+from chat.buckets import Bucket
 from chat.errors import RateLimited
 
 CLOSED_SOON = 1.0
@@ -21,32 +20,30 @@ CLOSED_SOON = 1.0
 
 
 class Limits:
-    """``clock``: seconds that only grow."""
+    """Called in the event loop, whose time it counts by."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
-        self._commands = Buckets()
-        self._open: Counter[Hashable] = Counter()
+    def __init__(self) -> None:
+        self._commands: dict[Any, Bucket] = {}
+        self._open: Counter[tuple[str, Any]] = Counter()
 
     def command(self, user_id: Any, count: int = 1) -> None:
         """Count what a user asks for: a command on a socket, or an HTTP request with so many. Raises RateLimited, and
         then none was counted."""
-        self._commands.take(user_id, self._clock(), conf.RATE, conf.BURST, count)
+        now = asyncio.get_running_loop().time()
+        bucket = self._commands.setdefault(user_id, Bucket(conf.RATE, conf.BURST, conf.BURST, now))
+        if wait := bucket.take(now, count):
+            raise RateLimited(retry_after=round(wait, 3))
 
-    @contextmanager
-    def stream(self, user_id: Any) -> Iterator[None]:
+    def stream(self, user_id: Any) -> AbstractContextManager[None]:
         """Inside, a user has one more stream or long poll open here. Raises RateLimited at REJOIN_MAX_STREAMS."""
-        with self._one_more(("stream", user_id), conf.MAX_STREAMS):
-            yield
+        return self._one_more(("stream", user_id), conf.MAX_STREAMS)
 
-    @contextmanager
-    def socket(self, user_id: Any) -> Iterator[None]:
+    def socket(self, user_id: Any) -> AbstractContextManager[None]:
         """Inside, a user has one more socket open here. Raises RateLimited at REJOIN_MAX_SOCKETS."""
-        with self._one_more(("socket", user_id), conf.MAX_SOCKETS):
-            yield
+        return self._one_more(("socket", user_id), conf.MAX_SOCKETS)
 
     @contextmanager
-    def _one_more(self, what: Hashable, most: int) -> Iterator[None]:
+    def _one_more(self, what: tuple[str, Any], most: int) -> Iterator[None]:
         if self._open[what] >= most:
             raise RateLimited("Too many streams are open. Close one first.", retry_after=CLOSED_SOON)
         self._open[what] += 1
@@ -57,6 +54,6 @@ class Limits:
             if not self._open[what]:
                 del self._open[what]
 
-    def forget(self) -> None:
-        """Drop what counts for nothing any more. Called now and then."""
-        self._commands.forget(self._clock())
+    def forget(self, now: float) -> None:
+        """Drop what counts for nothing any more. Called now and then, or it would pile up."""
+        self._commands = {user: bucket for user, bucket in self._commands.items() if not bucket.full(now)}

@@ -207,7 +207,7 @@ class Process:
             now = clock()
             for connection in list(self.connections):
                 connection.tick(now)
-            self.limits.forget()
+            self.limits.forget(now)
 
     def _end_before(self, number: signal.Signals) -> None:
         """When this signal comes, stop first, and let the server's own handler have it then. One that is ignored, as

@@ -47,7 +47,7 @@ PRODUCTION = {
     "REJOIN_RATE": "1000",
     "REJOIN_MAX_SOCKETS": "1000",
 }
-"""As somebody's deployment would be, but for HTTPS, and for what one user or address may do: here it is all of them."""
+"""As somebody's deployment would be, but for HTTPS, and for what one user may do: here one is all of them."""
 SIGN_IN = """
 import json
 from importlib import import_module
