@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from functools import wraps
 from math import ceil
 from typing import Any, cast
 
@@ -45,13 +47,24 @@ def failure(error: ChatError) -> JsonResponse:
     return response
 
 
-def too_many(request: HttpRequest, error: RateLimited) -> HttpResponse:
-    """The same for who looks at pages."""
-    seconds = ceil(error.retry_after or 1)
-    response = render(request, "429.html", {"seconds": seconds}, status=error.status)
-    response["Cache-Control"] = "no-store"
-    response["Retry-After"] = str(seconds)
-    return response
+Page = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+
+
+def limited(view: Page) -> Page:
+    """The view of a page that somebody may ask for too often: RateLimited becomes a page that says so."""
+
+    @wraps(view)
+    async def call(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return await view(request, *args, **kwargs)
+        except RateLimited as error:
+            seconds = ceil(error.retry_after or 1)
+            response = render(request, "429.html", {"seconds": seconds}, status=error.status)
+            response["Cache-Control"] = "no-store"
+            response["Retry-After"] = str(seconds)
+            return response
+
+    return call
 
 
 async def write(send: Any, response: HttpResponse) -> None:

@@ -26,8 +26,8 @@ from chat import access, export, guests
 from chat.actions import users
 from chat.announcement import Announcement
 from chat.database import in_database
-from chat.errors import NotFound, RateLimited
-from chat.http import let_go, process_of, too_many
+from chat.errors import NotFound
+from chat.http import let_go, limited, process_of
 from chat.languages import kept
 from chat.process import Process
 from chat.protocol import PROTOCOL
@@ -70,6 +70,7 @@ class DeleteForm(forms.Form):
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited
 async def page(request: HttpRequest) -> HttpResponseBase:
     """What can be done with one's data. A POST deletes the account, if it comes with what shows that it is meant."""
 
@@ -95,15 +96,13 @@ async def page(request: HttpRequest) -> HttpResponseBase:
     if visitor is None:
         return redirect_to_login(request.get_full_path())
     if request.method == "POST":
-        try:
-            process_of(request).limits.command(visitor.pk)
-        except RateLimited as error:
-            return too_many(request, error)
+        process_of(request).limits.command(visitor.pk)
     return await to_its_end(answer(visitor))
 
 
 @never_cache
 @require_safe
+@limited
 async def download(request: HttpRequest) -> HttpResponseBase:
     """All one's threads as a JSON file: each as it is exported alone (chat/export.py), read when its turn comes, so
     that it takes no more memory than the largest. One that is deleted meanwhile is left out; a download that fails
@@ -111,10 +110,7 @@ async def download(request: HttpRequest) -> HttpResponseBase:
     user = await guests.visitor(request, welcome=False)
     if user is None:
         return redirect_to_login(request.get_full_path())
-    try:
-        process_of(request).limits.command(user.pk)
-    except RateLimited as error:
-        return too_many(request, error)
+    process_of(request).limits.command(user.pk)
     response = StreamingHttpResponse(_everything(process_of(request), user), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{FILE_NAME}"'
     return response

@@ -28,10 +28,10 @@ from django.views.decorators.cache import cache_control, never_cache
 
 from chat import access, guests, identity, markdown, modules
 from chat.database import in_database
-from chat.errors import ChatError, NotFound, RateLimited
+from chat.errors import ChatError, NotFound
 from chat.fold import Fold
 from chat.frames import encode
-from chat.http import failure, process_of, too_many
+from chat.http import failure, limited, process_of
 from chat.languages import catalog, kept, words, words_for
 from chat.models import Message, Run
 from chat.process import RENDERERS
@@ -69,6 +69,7 @@ def kept_whole(view: View) -> View:
 
 
 @kept_whole
+@limited
 async def chat(request: HttpRequest) -> HttpResponseBase:
     """A new chat. A stranger becomes a guest here, where guests are allowed."""
     user = await guests.visitor(request, welcome=True)
@@ -78,6 +79,7 @@ async def chat(request: HttpRequest) -> HttpResponseBase:
 
 
 @kept_whole
+@limited
 async def thread(request: HttpRequest, thread_id: UUID) -> HttpResponseBase:
     """A chat. With ``before`` its earlier messages, for who reads without JavaScript."""
     user = await guests.visitor(request, welcome=False)
@@ -150,12 +152,10 @@ async def _page(
         }
         return render(request, "chat/chat.html", context, status=404 if gone else 200)
 
-    view = first_view([])
-    if frames:
-        try:
-            view = await _rendered(request, user.pk, lambda: first_view([json.loads(frame) for frame in frames]))
-        except RateLimited as error:
-            return too_many(request, error)
+    def look() -> dict[str, Any]:
+        return first_view([json.loads(frame) for frame in frames])
+
+    view = await _rendered(request, user.pk, look) if frames else look()
     return await in_database(kept(make))
 
 
@@ -209,7 +209,7 @@ def first_view(frames: list[dict[str, Any]]) -> dict[str, Any]:
         row["note"] = note(row, run, answering)
         row["wrong"] = row["role"] != Message.Role.ASSISTANT and run is not None and run["error"] is not None
     places = firsts(path, runs)
-    for row, place, count in zip(path, places, abreast(path, runs), strict=True):
+    for row, place, count in zip(path, places, abreast(path, runs, places), strict=True):
         row["several"] = places.count(place) > 1
         row["abreast"] = count if count > 1 else None
     return {
@@ -248,11 +248,11 @@ def firsts(path: list[dict[str, Any]], runs: dict[str, dict[str, Any]]) -> list[
     return places
 
 
-def abreast(path: list[dict[str, Any]], runs: dict[str, dict[str, Any]]) -> list[int]:
-    """How many answers stand side by side with each message of the path, itself counted: those that belong together and
-    all began before one of them had said a word."""
+def abreast(path: list[dict[str, Any]], runs: dict[str, dict[str, Any]], places: list[int]) -> list[int]:
+    """How many answers stand side by side with each message of the path, itself counted: those that belong together (by
+    the ``places`` of firsts) and all began before one of them had said a word."""
     counts = [1] * len(path)
-    for first, group in groupby(range(len(path)), firsts(path, runs).__getitem__):
+    for first, group in groupby(range(len(path)), places.__getitem__):
         together = list(group)
         word = runs.get(path[first]["run"], {}).get("first_token_at")
         began = [datetime.fromisoformat(path[at]["created_at"]) for at in together]

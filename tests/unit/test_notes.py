@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chat.views import abreast, note, thoughts
+from chat.views import abreast, firsts, note, thoughts
 
 WORDS = Path(__file__).parent.parent / "words"
 CASES = json.loads((WORDS / "notes.json").read_text())["cases"]
@@ -31,4 +31,5 @@ def test_the_first_paint_names_thoughts_as_the_page_does(case: dict[str, Any]) -
 
 @pytest.mark.parametrize("case", ABREAST, ids=[case["about"] for case in ABREAST])
 def test_the_first_paint_puts_answers_side_by_side_as_the_page_does(case: dict[str, Any]) -> None:
-    assert abreast(case["path"], case["runs"]) == case["counts"]
+    path, runs = case["path"], case["runs"]
+    assert abreast(path, runs, firsts(path, runs)) == case["counts"]

@@ -121,10 +121,10 @@ export function silent(path, at, runs) {
 
 /**
  * How many answers stand side by side with each message of the path, itself counted: those that belong together and all
- * began before one of them had said a word. (chat/views.py says the same of the first paint: tests/words holds both to it.)
+ * began before one of them had said a word. `places`: what firsts finds. (chat/views.py says the same of the first paint:
+ * tests/words holds both to it.)
  */
-export function abreast(path, runs) {
-  const places = firsts(path, runs);
+export function abreast(path, runs, places) {
   const counts = path.map(() => 1);
   for (let at = 0, end; at < path.length; at = end) {
     end = at + 1;

@@ -200,8 +200,8 @@ export class ThreadView {
     this.#outlook = outlook(transcript, this.#entries(), this.#anew);
     const { path, next, waiting, pending, wanted } = this.#outlook;
     const busy = transcript.running !== undefined || transcript.queued.length > 0 || pending;
-    const beside = abreast(path, transcript.runs);
     const first = firsts(path, transcript.runs);
+    const beside = abreast(path, transcript.runs, first);
     this.nodes.log.toggleAttribute("data-abreast", beside.some((count) => count > 1));
     const placed = [];
     path.forEach((message, at) => {
