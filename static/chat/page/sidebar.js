@@ -156,6 +156,7 @@ export class Sidebar {
 
   /** Show the archived chats, or the others. */
   show(archived) {
+    if (archived === this.#archived) return;
     this.search.leave();
     this.#archived = archived;
     const button = this.#nodes.archived;
