@@ -38,6 +38,13 @@ class Screen {
   }
 }
 
+/** The parser, which counts how often it is used. */
+class Counting {
+  parsed = 0;
+  block = { parse: (text, _, ...rest) => (this.parsed++, markdown.block.parse(text, markdown, ...rest)) };
+  render = (text, environment) => (this.parsed++, markdown.render(text, environment));
+}
+
 /** The opening tags of a text's outermost elements. */
 function outermost(html) {
   const found = [];
@@ -161,17 +168,13 @@ for (const [text, pieces] of long) {
 }
 
 test("what comes after the longest text that is parsed is appended, and nothing is parsed again", () => {
-  let parsed = 0;
-  const counting = {
-    block: { parse: (text, _, ...rest) => (parsed++, markdown.block.parse(text, markdown, ...rest)) },
-    render: (text, environment) => (parsed++, markdown.render(text, environment)),
-  };
+  const counting = new Counting();
   const blocks = new Blocks(counting);
   let text = "*a*\n\n".repeat(6000);
   blocks.update(text);
-  parsed = 0;
+  counting.parsed = 0;
   for (let line = 0; line < 100; line++) assert.equal(blocks.update((text += `*${line}*\n`)).code, `*${line}*\n`);
-  assert.equal(parsed, 0);
+  assert.equal(counting.parsed, 0);
 });
 
 test("a hostile text has none but harmless tags, at any moment of its growing", () => {
@@ -205,17 +208,13 @@ test("what is finished is never made again", () => {
 });
 
 test("inside a long piece of code that is open nothing is parsed", () => {
-  let parsed = 0;
-  const counting = {
-    block: { parse: (text, _, ...rest) => (parsed++, markdown.block.parse(text, markdown, ...rest)) },
-    render: (text, environment) => (parsed++, markdown.render(text, environment)),
-  };
+  const counting = new Counting();
   const blocks = new Blocks(counting);
   let text = "```python\n";
   blocks.update(text);
-  parsed = 0;
+  counting.parsed = 0;
   for (let line = 0; line < 1000; line++) blocks.update((text += `x = ${line}\n`));
-  assert.equal(parsed, 0);
+  assert.equal(counting.parsed, 0);
 });
 
 test("a closing line in the making is not shown as code", () => {
