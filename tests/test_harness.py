@@ -229,6 +229,11 @@ def test_a_proxy_whose_target_is_away_cuts_and_refuses_until_it_is_back(proxy: P
         assert echo(connection, b"back") == b"back"
 
 
+def test_nobody_gets_the_port_of_a_proxy_whose_target_is_away(proxy: Proxy) -> None:
+    with proxy.away(), socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", proxy.port))
+
+
 def test_a_slow_proxy_keeps_the_order(proxy: Proxy) -> None:
     proxy.delay = 0.02
     with connect(proxy) as connection:

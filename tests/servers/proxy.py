@@ -46,7 +46,12 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self.target = target
-        self.port = 0
+        # Bound for as long as there is the proxy, and never listening: while connections are refused nobody else gets
+        # the port, neither a server nor the other end of a connection.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self.port: int = self._place.getsockname()[1]
         self.accepted = 0
         self.carried = 0
         self.swallowed = 0
@@ -120,6 +125,7 @@ class Proxy:
     async def close(self) -> None:
         """The end of it. Repeatable."""
         self._stop_listening()
+        self._place.close()
         await self._cut(self._links)
 
     # inside the loop -------------------------------------------------------------------------------------------
@@ -129,8 +135,7 @@ class Proxy:
         await self._start_listening()
 
     async def _start_listening(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, reuse_port=True)
 
     def _stop_listening(self) -> None:
         if self._server is not None:
